@@ -1,0 +1,160 @@
+"""Every setting of the service, in one typed place.
+
+A setting is an environment variable (or a line in `.env`). `portfolio config` prints the values in force, with
+secrets masked. Unset server addresses mean the embedded stack on this machine.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name, name.lower())
+
+
+class Settings(BaseSettings):
+    """The settings of every process of the service."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    # -- Binance
+    binance_api_key: SecretStr | None = Field(None, description="API key of the account; read-only is enough.")
+    binance_secret_key: SecretStr | None = Field(None, description="Secret (HMAC) of the API key.")
+    binance_rest_url: str = Field("https://api.binance.com", description="Base address of the REST API.")
+    binance_ws_api_url: str = Field(
+        "wss://ws-api.binance.com:443/ws-api/v3", description="Address of the WebSocket API (user data)."
+    )
+    binance_stream_url: str = Field(
+        "wss://stream.binance.com:9443", description="Base address of the market streams."
+    )
+
+    # -- servers
+    kafka_brokers: str | None = Field(None, description="host:port[,host:port]; unset: the embedded broker.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="SASL mechanism, for the SASL protocols."
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_ssl_cafile: Path | None = Field(None, description="CA bundle for TLS; unset: the system's.")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host:port/name; unset: the embedded Postgres."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://[:password@]host:port/db; unset: the embedded Redis."
+    )
+
+    # -- accounting
+    account: str = Field(
+        "main", validation_alias=_named("PORTFOLIO_ACCOUNT"), description="Name of the account that is followed."
+    )
+    reporting_currency: str = Field(
+        "USDT", validation_alias=_named("PORTFOLIO_REPORTING"), description="Currency in which the books are kept."
+    )
+    cash_assets: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"USDT", "USDC", "FDUSD", "TUSD", "USDP", "DAI", "BUSD"}),
+        validation_alias=_named("PORTFOLIO_CASH_ASSETS"),
+        description="Assets that have cost and gain but open no position, comma-separated.",
+    )
+
+    # -- pipeline
+    partitions: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        validation_alias=_named("PORTFOLIO_PARTITIONS"),
+        description="Partitions of the input topics and the books; set once, before the first start.",
+    )
+    pnl_interval_s: float = Field(
+        1.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_PNL_INTERVAL_S"),
+        description="At most one pnl record an account in this time when only marks moved.",
+    )
+    valuation_interval_s: float = Field(
+        300.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_VALUATION_INTERVAL_S"),
+        description="Time between valuation points on the log; one is always taken at UTC midnight.",
+    )
+    balance_sync_interval_s: float = Field(
+        30.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_BALANCE_SYNC_INTERVAL_S"),
+        description="Time between balance syncs with the exchange.",
+    )
+
+    # -- this machine
+    data_dir: Path = Field(
+        Path(".portfolio"),
+        validation_alias=_named("PORTFOLIO_DATA_DIR"),
+        description="Where the embedded stack and the workers keep their data.",
+    )
+    cache_dir: Path = Field(
+        Path.home() / ".cache" / "portfolio-service",
+        validation_alias=_named("PORTFOLIO_CACHE_DIR"),
+        description="Where verified downloads are kept.",
+    )
+    maven_url: str = Field(
+        "https://repo1.maven.org/maven2",
+        validation_alias=_named("PORTFOLIO_MAVEN_URL"),
+        description="Maven repository that the Kafka jars come from.",
+    )
+    kafka_port: int = Field(19092, validation_alias=_named("PORTFOLIO_KAFKA_PORT"), description="Embedded Kafka.")
+    postgres_port: int = Field(
+        15432, validation_alias=_named("PORTFOLIO_POSTGRES_PORT"), description="Embedded Postgres."
+    )
+    redis_port: int = Field(16379, validation_alias=_named("PORTFOLIO_REDIS_PORT"), description="Embedded Redis.")
+    exchange_port: int = Field(
+        18080, validation_alias=_named("PORTFOLIO_EXCHANGE_PORT"), description="Simulated exchange."
+    )
+    host: str = Field("127.0.0.1", validation_alias=_named("PORTFOLIO_HOST"), description="Address the API listens on.")
+    port: int = Field(8000, validation_alias=_named("PORTFOLIO_PORT"), description="Port the API listens on.")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("cash_assets", mode="before")
+    @classmethod
+    def _split_assets(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(asset.strip().upper() for asset in value.split(",") if asset.strip())
+        return value
+
+    @property
+    def brokers(self) -> str:
+        """The brokers to connect to: those that are set, or the embedded one. `host:port[,host:port]`."""
+        return self.kafka_brokers or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def database_dsn(self) -> str:
+        """The Postgres to connect to: the one that is set, or the embedded one."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"postgresql://portfolio@127.0.0.1:{self.postgres_port}/portfolio"
+
+    @property
+    def redis_dsn(self) -> str:
+        """The Redis to connect to: the one that is set, or the embedded one."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return f"redis://127.0.0.1:{self.redis_port}/0"
+
+    @property
+    def follows_real_binance(self) -> bool:
+        """Whether both keys of a real account are set."""
+        return self.binance_api_key is not None and self.binance_secret_key is not None
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings once a process, from the environment and `.env`."""
+    return Settings()
