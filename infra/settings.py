@@ -32,9 +32,7 @@ class Settings(BaseSettings):
     binance_ws_api_url: str = Field(
         "wss://ws-api.binance.com:443/ws-api/v3", description="Address of the WebSocket API (user data)."
     )
-    binance_stream_url: str = Field(
-        "wss://stream.binance.com:9443", description="Base address of the market streams."
-    )
+    binance_stream_url: str = Field("wss://stream.binance.com:9443", description="Base address of the market streams.")
 
     # -- servers
     kafka_brokers: str | None = Field(None, description="host:port[,host:port]; unset: the embedded broker.")

@@ -1,0 +1,49 @@
+"""Is this fill new? The one question that delivery at least once leaves to the ledger.
+
+Fills of a symbol come in the order of their trade ids, so the last id decides. Two orders of the same account can
+share a trade id (self-trade), so at the last id the orders decide. Same id and same content is a duplicate; same id
+and other content is a conflict, and is never booked.
+"""
+
+from enum import StrEnum
+from zlib import crc32
+
+from portfolio.book import Cursor, SymbolTotals
+from portfolio.events import Fill
+from portfolio.money import plain
+
+
+class Novelty(StrEnum):
+    """What the ledger has seen of a fill."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+def classify_fill(fill: Fill, totals: SymbolTotals) -> Novelty:
+    """Compare a fill with the last one of its symbol and kind of execution."""
+    cursor = totals.cursors.get(fill.execution)
+    if cursor is None or fill.trade_id > cursor.last_id:
+        return Novelty.NEW
+    if fill.trade_id < cursor.last_id:
+        return Novelty.DUPLICATE
+    known = cursor.orders.get(fill.order_id)
+    if known is None:
+        return Novelty.NEW
+    return Novelty.DUPLICATE if known == fingerprint(fill) else Novelty.CONFLICT
+
+
+def advance(cursor: Cursor | None, fill: Fill) -> Cursor:
+    """The cursor after a fill was booked; one that came late leaves it where it is."""
+    if cursor is None or fill.trade_id > cursor.last_id:
+        return Cursor(fill.trade_id, {fill.order_id: fingerprint(fill)})
+    if fill.trade_id == cursor.last_id:
+        return Cursor(fill.trade_id, {**cursor.orders, fill.order_id: fingerprint(fill)})
+    return cursor
+
+
+def fingerprint(fill: Fill) -> int:
+    """A checksum of what a fill moves: side, price, quantity and fee, by value (1.0 equals 1.00)."""
+    numbers = (plain(fill.price), plain(fill.quantity), plain(fill.fee))
+    return crc32(" ".join((fill.side, *numbers, fill.fee_asset)).encode())

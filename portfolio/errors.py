@@ -1,0 +1,36 @@
+"""What can go wrong in the core.
+
+PortfolioError
+├── InvalidAmount     a number that cannot be money: not finite, too large, too fine
+├── InvalidEvent      an event that contradicts itself or the book
+│   └── MissingRate   an event that cannot be valued in the reporting currency
+└── InvalidBook       bytes that are not a book
+"""
+
+
+class PortfolioError(Exception):
+    """Base of every error that the core raises on purpose."""
+
+
+class InvalidAmount(PortfolioError, ValueError):
+    """A number that cannot be an amount, a price or a rate."""
+
+
+class InvalidEvent(PortfolioError, ValueError):
+    """An event that contradicts itself or the book it is applied to."""
+
+
+class MissingRate(InvalidEvent):
+    """An event that needs a rate to the reporting currency which neither it nor the book has.
+
+    Attributes:
+        asset: The asset whose rate is missing.
+    """
+
+    def __init__(self, asset: str, reporting: str, what: str) -> None:
+        super().__init__(f'{what} cannot be valued: add "rates": {{"{asset}": <price of 1 {asset} in {reporting}>}}')
+        self.asset = asset
+
+
+class InvalidBook(PortfolioError, ValueError):
+    """Bytes that do not decode to a book."""

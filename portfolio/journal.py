@@ -1,0 +1,73 @@
+"""The journal: what each event did to the book, in double entry."""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from portfolio.events import Event
+from portfolio.money import ZERO
+from portfolio.positions import Position
+
+
+class EntryKind(StrEnum):
+    """What an entry books."""
+
+    FILL = "fill"
+    FLOW = "flow"
+    OPENING = "opening"
+    """A missing acquisition, made good at market value just before what needs it."""
+    COST_ADJUSTMENT = "cost_adjustment"
+    RECLASSIFICATION = "reclassification"
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """The change of one holding: quantity in the asset, cost in the reporting currency; signed."""
+
+    asset: str
+    quantity: Decimal
+    cost: Decimal
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One booking. The costs of its postings add up to its flow plus its realized, exactly."""
+
+    kind: EntryKind
+    postings: tuple[Posting, ...] = ()
+    symbol: str = ""
+    """The symbol to which the realized part is attributed."""
+    value: Decimal = ZERO
+    """Market value of what was traded or flowed, in the reporting currency; positive."""
+    flow: Decimal = ZERO
+    """Change of the net flows."""
+    realized: Decimal = ZERO
+    """Change of the realized PnL; fees are inside, as a negative."""
+    fee: Decimal = ZERO
+    """Market value of the fee."""
+
+
+class Valuation(msgspec.Struct, frozen=True, kw_only=True):
+    """An account at a valuation point: one observation of the equity curve, reporting currency."""
+
+    time_us: int
+    equity: Decimal
+    inflow: Decimal
+    """Paid in since the valuation point before."""
+    outflow: Decimal
+    """Paid out since the valuation point before, as a positive number."""
+    index: Decimal
+    """Time-weighted return index, 1 at the start."""
+    drawdown: Decimal
+    """Distance of the index from its peak: a negative fraction, or zero."""
+
+
+class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An event that was applied, with its place in the account's history and what it did."""
+
+    sequence: int
+    event: Event
+    entries: tuple[Entry, ...] = ()
+    valuation: Valuation | None = None
+    closed: tuple[Position, ...] = ()
+    """Positions that it closed."""
+    warnings: tuple[str, ...] = ()

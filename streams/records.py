@@ -1,0 +1,132 @@
+"""The records on the wire: JSON, decimals as strings, times in epoch microseconds.
+
+Every record names its `schema` and `version`. Unknown fields are ignored, so that an older reader understands a newer
+writer; a field that is added has a default, so that a newer reader understands an older log. The events and snapshots
+inside are the core's own structs: there is one definition of each.
+"""
+
+from decimal import Decimal
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from portfolio.book import DEFAULT_CASH_ASSETS
+from portfolio.errors import PortfolioError
+from portfolio.events import Event
+from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, PositionSnapshot
+
+EVENTS_PER_PAGE_MAX = 1_000
+
+RecordType = TypeVar("RecordType", bound=msgspec.Struct)
+
+
+class AccountEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.account-events`: one event or a page of them, in the order the exchange reported them.
+
+    `reporting` and `cash_assets` make the book when this is the account's first record; afterwards they must agree.
+    """
+
+    schema: Literal["account-events"] = "account-events"
+    version: int = 1
+    account: str
+    reporting: str
+    cash_assets: tuple[str, ...] = tuple(sorted(DEFAULT_CASH_ASSETS))
+    source: str = "binance"
+    events: tuple[Event, ...]
+
+
+class MarksPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.marks`: conflated mark prices; the same page goes to every partition.
+
+    `rates` maps a reporting currency to the price of one unit of each asset in it.
+    """
+
+    schema: Literal["marks"] = "marks"
+    version: int = 1
+    time_us: int
+    rates: dict[str, dict[str, Decimal]]
+
+
+class PnlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.pnl`: an account, after its book changed (`cause` book) or its marks moved (`cause` marks)."""
+
+    schema: Literal["pnl"] = "pnl"
+    version: int = 1
+    cause: Literal["book", "marks"]
+    snapshot: AccountSnapshot
+
+
+class PositionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.positions`: a position opened, changed or closed."""
+
+    schema: Literal["position"] = "position"
+    version: int = 1
+    snapshot: PositionSnapshot
+
+
+class BalanceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.balances`: a balance, with ledger and exchange side by side."""
+
+    schema: Literal["balance"] = "balance"
+    version: int = 1
+    snapshot: BalanceSnapshot
+
+
+class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.journal`: everything that one record of the log changed, for whoever keeps a copy."""
+
+    schema: Literal["journal"] = "journal"
+    version: int = 1
+    update: LedgerUpdate
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.dead-letters`: what could not be read, as it came, with the reason and where it came from."""
+
+    schema: Literal["dead-letter"] = "dead-letter"
+    version: int = 1
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    time_us: int
+    key: bytes | None
+    value: bytes | None
+
+
+class UnreadableRecord(PortfolioError, ValueError):
+    """Bytes that are not a record of the expected schema."""
+
+
+class Codec(Generic[RecordType]):
+    """JSON to a record and back."""
+
+    def __init__(self, record_type: type[RecordType]) -> None:
+        self._decoder = msgspec.json.Decoder(record_type)
+        self._encoder = msgspec.json.Encoder(decimal_format="string")
+
+    def encode(self, record: RecordType) -> bytes:
+        """The record as JSON."""
+        return self._encoder.encode(record)
+
+    def decode(self, data: bytes | None) -> RecordType:
+        """The inverse of `encode`.
+
+        Raises:
+            UnreadableRecord: The bytes are no JSON, or JSON of another shape; the message says where.
+        """
+        if data is None:
+            raise UnreadableRecord("the record has no value (a tombstone)")
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, PortfolioError, RecursionError) as error:
+            raise UnreadableRecord(str(error)) from error
+
+
+account_events = Codec(AccountEvents)
+marks_pages = Codec(MarksPage)
+pnl_records = Codec(PnlRecord)
+position_records = Codec(PositionRecord)
+balance_records = Codec(BalanceRecord)
+journal_records = Codec(JournalRecord)
+dead_letters = Codec(DeadLetter)
