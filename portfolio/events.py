@@ -31,7 +31,7 @@ class ExecutionKind(StrEnum):
     ALLOCATION = "allocation"
     """Smart order routing: filled from another venue's book; Binance gives trade id -1 and an allocation id."""
     PREVENTION = "prevention"
-    """Self-trade prevention with transfer: balances move at a price without a trade; the id is the prevented match's."""
+    """Self-trade prevention with transfer: balances move without a trade; the id is the prevented match's."""
 
 
 class FlowKind(StrEnum):
