@@ -17,7 +17,13 @@ class InvalidAmount(PortfolioError, ValueError):
 
 
 class InvalidEvent(PortfolioError, ValueError):
-    """An event that contradicts itself or the book it is applied to."""
+    """An event that contradicts itself or the book it is applied to.
+
+    Attributes:
+        index: Which of the folded events it is, counted from 0; None before it was folded.
+    """
+
+    index: int | None = None
 
 
 class MissingRate(InvalidEvent):

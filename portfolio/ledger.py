@@ -80,8 +80,12 @@ def fold(
     """
     run = _Run(book.copy(), classify)
     with exact_arithmetic():
-        for event in events:
-            run.apply(event)
+        for index, event in enumerate(events):
+            try:
+                run.apply(event)
+            except InvalidEvent as error:
+                error.index = index
+                raise
     if position is not None:
         run.book.position = position
     return run.outcome()
