@@ -47,7 +47,7 @@ class Booking:
 
     def acquire(self, asset: str, quantity: Decimal, value: Decimal, *, position_symbol: str) -> None:
         """An asset comes in: its cost rises by the value given up for it."""
-        self._post(asset, quantity, value)
+        self._post(asset, quantity, cost=value, value=value)
         holding = self._holding(asset)
         if holding.position is not None:
             position = positions.add_entry(holding.position, quantity=quantity, value=value, held=holding.quantity)
@@ -118,7 +118,7 @@ class Booking:
 
     def adjust_cost(self, asset: str, value: Decimal) -> None:
         """The cost basis of a holding is corrected, and its position's entry with it."""
-        self._post(asset, ZERO, value)
+        self._post(asset, ZERO, cost=value, value=ZERO)
         holding = self._holding(asset)
         if holding.position is not None:
             position = positions.add_entry(holding.position, quantity=ZERO, value=value, held=holding.quantity)
@@ -146,15 +146,15 @@ class Booking:
     def _holding(self, asset: str) -> Holding:
         return self._book.holdings.get(asset) or Holding()
 
-    def _post(self, asset: str, quantity: Decimal, cost: Decimal) -> None:
+    def _post(self, asset: str, quantity: Decimal, *, cost: Decimal, value: Decimal) -> None:
         holding = self._holding(asset)
         self._book.holdings[asset] = replace(holding, quantity=holding.quantity + quantity, cost=holding.cost + cost)
         self._touched[asset] = None
-        self._postings.append(Posting(asset, quantity, cost))
+        self._postings.append(Posting(asset, quantity, cost, value))
 
     def _remove(self, asset: str, quantity: Decimal, value: Decimal) -> Decimal:
         cost = positions.cost_removed(self._holding(asset), quantity, is_reporting=asset == self._book.reporting)
-        self._post(asset, -quantity, -cost)
+        self._post(asset, -quantity, cost=-cost, value=-value)
         self._realized += value - cost
         return value - cost
 
@@ -170,7 +170,7 @@ class Booking:
         self._touched[asset] = None
         opening = Entry(
             kind=EntryKind.OPENING,
-            postings=(Posting(asset, missing, missing_value),),
+            postings=(Posting(asset, missing, missing_value, missing_value),),
             symbol=self._symbol,
             value=missing_value,
             flow=missing_value,

@@ -22,11 +22,14 @@ class EntryKind(StrEnum):
 
 
 class Posting(msgspec.Struct, frozen=True):
-    """The change of one holding: quantity in the asset, cost in the reporting currency; signed."""
+    """The change of one holding. All three are positive for what came in and negative for what went out."""
 
     asset: str
     quantity: Decimal
     cost: Decimal
+    """Change of the cost basis, reporting currency."""
+    value: Decimal
+    """Market value of what moved, reporting currency; for what went out, value less cost is the gain, negated."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
