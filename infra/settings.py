@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from infra.errors import RemediableError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -154,5 +156,15 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Read the settings once a process, from the environment and `.env`."""
-    return Settings()
+    """Read the settings once a process, from the environment and `.env`.
+
+    Raises:
+        RemediableError: A setting has a value that it cannot have; the value is not shown, it may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "a setting"
+        remedy = "Correct the environment variable, or its line in .env"
+        raise RemediableError(f"{name}: {first['msg'].lower()}", remedy) from error

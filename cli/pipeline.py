@@ -1,0 +1,182 @@
+"""What `portfolio up` runs: every part of the pipeline, in its order, with its environment."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from infra.embedded.children import Child, ListeningPort, Task
+from infra.embedded.downloads import Downloader
+from infra.embedded.kafka import EmbeddedKafka
+from infra.embedded.postgres import EmbeddedPostgres
+from infra.embedded.redis import EmbeddedRedis
+from infra.embedded.servers import Directories, Part
+from infra.settings import Settings
+
+_DEMO_KEYS = {"BINANCE_API_KEY": "demo-key", "BINANCE_SECRET_KEY": "demo-secret"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user chose.
+
+    Attributes:
+        workers: Number of Faust workers.
+        speed: How many times as fast the simulated market runs.
+        with_demo: Whether the demo trader trades.
+    """
+
+    workers: int = 1
+    speed: float = 1.0
+    with_demo: bool = True
+
+
+class Pipeline:
+    """The parts of one pipeline.
+
+    Secrets reach the children through their environment, which only their owner can read, never through their
+    command line, which everybody can.
+    """
+
+    def __init__(self, settings: Settings, directories: Directories, options: Options) -> None:
+        """Plan a pipeline; nothing is started.
+
+        Args:
+            settings: The settings in force.
+            directories: Where data, logs and records go.
+            options: What the user chose.
+        """
+        self._settings = settings
+        self._directories = directories
+        self._options = options
+        self._environment = _child_environment(settings, directories)
+        self._servers = self._plan_servers()
+        self._services = self._plan_services()
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """The parts that are not started, each with the reason."""
+        settings = self._settings
+        reasons = [
+            ("kafka", "KAFKA_BROKERS is set", settings.kafka_brokers is not None),
+            ("postgres", "DATABASE_URL is set", settings.database_url is not None),
+            ("redis", "REDIS_URL is set", settings.redis_url is not None),
+            ("exchange", "BINANCE_API_KEY is set: the real account is followed", settings.follows_real_binance),
+        ]
+        return [(name, reason) for name, reason, is_skipped in reasons if is_skipped]
+
+    def servers(self) -> Sequence[Part]:
+        """What needs nothing else: Kafka, Postgres, Redis and the simulated exchange."""
+        return self._servers
+
+    def preparations(self) -> Sequence[Part]:
+        """What is done once the servers run: the database schema and the topics."""
+        return [self._task("migrate"), self._task("topics")]
+
+    def services(self) -> Sequence[Part]:
+        """The service itself: gateway, workers, API, and the demo trader."""
+        return self._services
+
+    def _plan_servers(self) -> list[Part]:
+        settings, directories = self._settings, self._directories
+        parts: list[Part] = []
+        if settings.kafka_brokers is None:
+            jars = Downloader(settings.maven_url, settings.cache_dir.expanduser() / "kafka")
+            parts.append(EmbeddedKafka(directories, settings.kafka_port, jars))
+        if settings.database_url is None:
+            parts.append(EmbeddedPostgres(directories, settings.postgres_port))
+        if settings.redis_url is None:
+            parts.append(EmbeddedRedis(directories, settings.redis_port))
+        if not settings.follows_real_binance:
+            parts.append(self._exchange())
+        return parts
+
+    def _exchange(self) -> Child:
+        address = f"http://127.0.0.1:{self._settings.exchange_port}"
+        return self._child(
+            "exchange",
+            *self._speed(),
+            address=address,
+            port=ListeningPort(self._settings.exchange_port, "PORTFOLIO_EXCHANGE_PORT"),
+            ping=f"{address}/api/v3/ping",
+        )
+
+    def _plan_services(self) -> list[Part]:
+        settings, options = self._settings, self._options
+        port = ListeningPort(settings.port, "PORTFOLIO_PORT or --port", settings.host)
+        numbers = range(1, options.workers + 1)
+        parts: list[Part] = [
+            self._child("gateway"),
+            *(self._child("worker", "--index", str(number), name=f"worker-{number}") for number in numbers),
+            self._child("api", address=api_url(settings), port=port),
+        ]
+        if options.with_demo and not settings.follows_real_binance:
+            parts.append(self._child("demo", *self._speed()))
+        return parts
+
+    def _speed(self) -> list[str]:
+        return [] if self._options.speed == 1.0 else ["--speed", f"{self._options.speed:g}"]
+
+    def _child(
+        self,
+        command: str,
+        *arguments: str,
+        name: str = "",
+        address: str = "",
+        port: ListeningPort | None = None,
+        ping: str = "",
+    ) -> Child:
+        child = Child(
+            name=name or command,
+            directories=self._directories,
+            command=[*_PORTFOLIO, command, *arguments],
+            environment=self._environment,
+            address=address,
+            port=port,
+        )
+        if ping:
+            child.is_ready = lambda: _answers(ping)
+        return child
+
+    def _task(self, command: str) -> Task:
+        return Task(command, self._directories, [*_PORTFOLIO, command], self._environment)
+
+
+_PORTFOLIO = (sys.executable, "-m", "cli.main")
+
+
+def api_url(settings: Settings) -> str:
+    """The address of the API as a browser on this machine reaches it."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{host}:{settings.port}"
+
+
+def _child_environment(settings: Settings, directories: Directories) -> Mapping[str, str]:
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "KAFKA_BROKERS": settings.brokers,
+        "DATABASE_URL": settings.database_dsn,
+        "REDIS_URL": settings.redis_dsn,
+        "PORTFOLIO_DATA_DIR": str(directories.root),
+        "PORTFOLIO_HOST": settings.host,
+        "PORTFOLIO_PORT": str(settings.port),
+        "PORTFOLIO_EXCHANGE_PORT": str(settings.exchange_port),
+    }
+    if not settings.follows_real_binance:
+        exchange = f"127.0.0.1:{settings.exchange_port}"
+        environment |= {
+            **_DEMO_KEYS,
+            "BINANCE_REST_URL": f"http://{exchange}",
+            "BINANCE_WS_API_URL": f"ws://{exchange}/ws-api/v3",
+            "BINANCE_STREAM_URL": f"ws://{exchange}",
+        }
+    return environment
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.TransportError:
+        return False

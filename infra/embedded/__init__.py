@@ -1,0 +1,1 @@
+"""Real Kafka, Postgres and Redis as child processes of this machine, with no Docker and no root needed."""

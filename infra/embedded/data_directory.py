@@ -1,0 +1,66 @@
+"""The data directory of a stack: one stack at a time, and only what the stack made is ever deleted."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.embedded.checks import require_disk_space
+from infra.embedded.servers import Directories
+from infra.errors import RemediableError
+
+_MARKER = "THIS_IS_PORTFOLIO_DATA"
+_MARKER_TEXT = "`portfolio up` keeps its data here; `portfolio up --reset` deletes everything in this directory.\n"
+_NEEDED_MIB = 512
+_SETTING = "PORTFOLIO_DATA_DIR"
+
+
+@contextmanager
+def claim(directories: Directories) -> Iterator[None]:
+    """Hold the data directory; it is made if it is not there.
+
+    The claim is a file lock: the system gives it up with the process, however that ends.
+
+    Raises:
+        RemediableError: Another stack holds it, it cannot be written, or its disk is full.
+    """
+    require_disk_space(directories.root, needed_mib=_NEEDED_MIB, setting=_SETTING)
+    if not any(directories.root.iterdir()):
+        (directories.root / _MARKER).write_text(_MARKER_TEXT)
+    directories.run.mkdir(exist_ok=True)
+    with (directories.run / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            message = f"a stack is running in {directories.root} already (process {lock.read().strip()})"
+            raise RemediableError(message, f"Stop it with Ctrl-C, or set {_SETTING} to another directory") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def clear(directories: Directories) -> None:
+    """Delete what a claimed data directory holds, so that the next start begins afresh.
+
+    Raises:
+        RemediableError: The directory was not made by a stack; it is left as it is.
+    """
+    if not (directories.root / _MARKER).exists():
+        raise RemediableError(
+            f"{directories.root} was not made by `portfolio up`, so --reset does not delete it",
+            f"Look what is in it and empty it yourself, or set {_SETTING} to a new directory",
+        )
+    for path in directories.root.iterdir():
+        if path not in {directories.root / _MARKER, directories.run}:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

