@@ -47,6 +47,7 @@ COMMANDS: dict[str, _Entry] = {
     "up": _Entry("Start the whole pipeline on this machine and watch over it.", _RUN),
     "config": _Entry("Show every setting: its value, default, environment variable and meaning.", _LOOK),
     "replay": _Entry("Fold a file of events into books, with no broker or database.", _LOOK),
+    "report": _Entry("Report realized gains, lot by lot, from the journal or a file.", _LOOK),
     "stats": _Entry("Compute performance figures from a CSV of returns, trades or equity.", _LOOK),
     "version": _Entry("Show the versions of the service and of what it runs on.", _LOOK),
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -33,6 +34,10 @@ def replay(
     cash: Annotated[str, typer.Option(help="Assets that open no position, comma-separated.")] = ",".join(
         sorted(DEFAULT_CASH_ASSETS)
     ),
+    as_of: Annotated[
+        str | None, typer.Option(help="Only what had happened by then: 2025-12-31T23:59:59Z, or epoch milliseconds.")
+    ] = None,
+    lines: Annotated[int | None, typer.Option(help="Only the first so many lines.", min=1)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, one for each account.")] = False,
 ) -> None:
     """Fold a file of fills and flows into books, and tell what each account holds, cost and earned.
@@ -45,8 +50,8 @@ def replay(
     books = Replay(reporting.upper(), {asset.strip().upper() for asset in cash.split(",") if asset.strip()})
     try:
         with _opened(file) as (text, total):
-            lines = _with_rates(read_lines(text, account=account), rate or [])
-            for _ in _progress(books.read(lines), total):
+            events = _until(read_lines(text, account=account), as_of, lines)
+            for _ in _progress(books.read(_with_rates(events, rate or [])), total):
                 pass
     except InvalidLine as error:
         _fail(f"{file}: {error}")
@@ -63,7 +68,7 @@ def replay(
         _show(reports, file)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     raise typer.Exit(2)
 
@@ -75,6 +80,26 @@ def _opened(file: Path) -> Iterator[tuple[Iterable[str], int | None]]:
         return
     with file.open(encoding="utf-8", newline="") as text:
         yield text, file.stat().st_size
+
+
+def _until(lines: Iterator[Line], as_of: str | None, count: int | None) -> Iterator[Line]:
+    last_us = None if as_of is None else _time_us(as_of)
+    for line in lines:
+        if count is not None and line.number > count:
+            break
+        if last_us is None or line.event.time_us <= last_us:
+            yield line
+
+
+def _time_us(text: str) -> int:
+    if text.isdigit():
+        return int(text) * 1_000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"--as-of {text}: not a time; write it as 2025-12-31T23:59:59Z, or as epoch milliseconds")
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _with_rates(lines: Iterator[Line], rates: list[str]) -> Iterator[Line]:

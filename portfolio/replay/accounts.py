@@ -6,6 +6,7 @@ from portfolio.book import Book, SymbolTotals, new_book
 from portfolio.duplicates import Novelty, fingerprint
 from portfolio.errors import InvalidEvent
 from portfolio.events import ExecutionKind, Fill, Marks
+from portfolio.journal import Booked
 from portfolio.ledger import fold
 from portfolio.positions import Position
 from portfolio.replay.formats import InvalidLine, Line
@@ -21,11 +22,14 @@ class AccountReplay:
     A file may be out of the order of trade ids, which the stream never is, so every fill of the file is remembered.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, *, keep_journal: bool) -> None:
         self.book = book
+        self.journal: list[Booked] = []
+        """What every event did, where it was asked to be kept."""
         self.closed: list[Position] = []
         self.warnings: list[str] = []
         self.duplicates = 0
+        self._keep_journal = keep_journal
         self._pending: list[Line] = []
         self._seen: dict[_Identity, int] = {}
 
@@ -56,6 +60,8 @@ class AccountReplay:
         self.book = outcome.book
         self.duplicates += outcome.duplicates
         self.warnings.extend(outcome.warnings)
+        if self._keep_journal:
+            self.journal.extend(outcome.booked)
         self.closed.extend(position for booked in outcome.booked for position in booked.closed)
 
     def _classify(self, fill: Fill, _totals: SymbolTotals) -> Novelty:
@@ -71,7 +77,8 @@ class AccountReplay:
 class Replay:
     """The books of every account in a file, in order of appearance."""
 
-    def __init__(self, reporting: str, cash_assets: Iterable[str]) -> None:
+    def __init__(self, reporting: str, cash_assets: Iterable[str], *, keep_journal: bool = False) -> None:
+        self._keep_journal = keep_journal
         self._reporting = reporting
         self._cash_assets = tuple(cash_assets)
         self._accounts: dict[str, AccountReplay] = {}
@@ -101,7 +108,7 @@ class Replay:
 
     def _account(self, name: str) -> AccountReplay:
         if name not in self._accounts:
-            account = AccountReplay(new_book(name, self._reporting, self._cash_assets))
+            account = AccountReplay(new_book(name, self._reporting, self._cash_assets), keep_journal=self._keep_journal)
             for marks in self._marks:
                 account.add(marks)
             self._accounts[name] = account
