@@ -130,10 +130,8 @@ def _moment(time_us: int) -> datetime:
 
 
 def _write(rows: Iterable[GainRow], form: ReportFormat, output: Path | None) -> None:
-    if form is ReportFormat.JSON:
-        data = msgspec.json.encode(list(rows)) + b"\n"
-    else:
-        data = _frame_bytes(list(rows), form)
+    listed = list(rows)
+    data = msgspec.json.encode(listed) + b"\n" if form is ReportFormat.JSON else _frame_bytes(listed, form)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
