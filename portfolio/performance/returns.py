@@ -118,8 +118,10 @@ def daily_returns(linked: pl.DataFrame) -> pl.Series:
     if linked.is_empty():
         return pl.Series("return", [], dtype=pl.Float64)
     unfinished_day = linked["end_time_us"].item(-1) // DAY_US
-    stretches = linked.with_columns(day=(pl.col("end_time_us") - 1) // DAY_US).with_columns(
-        first_day=pl.min_horizontal(pl.col("start_time_us") // DAY_US, pl.col("day"))
+    first_day = pl.col("start_time_us") // DAY_US
+    # Capital that arrives at midnight belongs to the day that begins, hence not to the day that its stretch ends in.
+    stretches = linked.with_columns(
+        first_day=first_day, day=pl.max_horizontal((pl.col("end_time_us") - 1) // DAY_US, first_day)
     )
     calendar = (
         stretches.select(pl.int_ranges("first_day", pl.col("day") + 1, dtype=pl.Int64).alias("day"))
