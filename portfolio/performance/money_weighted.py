@@ -48,6 +48,8 @@ def money_weighted_return(points: Sequence[ValuationPoint]) -> Metric:
 
     Args:
         points: Valuation points in order of time. The flows of the first belong to the time before.
+
+    Source: as for `xirr`.
     """
     return xirr(investor_cash_flows(points))
 

@@ -18,7 +18,7 @@ def _require_trades(pnls: Sequence[Decimal]) -> None:
 
 @metric
 def win_rate(pnls: Sequence[Decimal]) -> float:
-    """Share of winners: round trips with pnl > 0 over all closed round trips. Break-even is not a win.
+    """Share of winners: count(pnl > 0) / n, over all closed round trips. Break-even is not a win.
 
     Source: nautilus_trader, WinRate.
     """
@@ -46,6 +46,8 @@ def expectancy(pnls: Sequence[Decimal]) -> float:
     """Mean pnl of a round trip, in the reporting currency: sum(pnl) / n.
 
     It equals average win * win rate + average loss * loss rate. Break-even trips count in n, because they are trips.
+
+    Source: the arithmetic mean; nautilus_trader, Expectancy, leaves break-even trips out of n.
     """
     _require_trades(pnls)
     with exact_arithmetic():
@@ -61,6 +63,8 @@ def exposure(times_us: Sequence[int], invested: Sequence[Decimal], equity: Seque
         times_us: When the values were taken, in order; each holds until the next.
         invested: Value of everything held but cash.
         equity: Value of everything held.
+
+    Source: the mean of the share over time, as a sum over the stretches in which it is constant.
     """
     weighted, total_us = 0.0, 0
     for at, (time_us, next_time_us) in enumerate(itertools.pairwise(times_us)):
