@@ -109,7 +109,7 @@ class Pipeline:
         parts: list[Part] = [
             self._child("gateway"),
             *(self._child("worker", "--index", str(number), name=f"worker-{number}") for number in numbers),
-            self._child("api", address=api_url(settings), port=port),
+            self._child("api", address=api_url(settings), port=port, ping=f"{api_url(settings)}/health/live"),
         ]
         if options.with_demo and not settings.follows_real_binance:
             parts.append(self._child("demo", *self._speed()))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +16,13 @@ from rich.text import Text
 from infra.embedded.servers import Part
 from infra.embedded.supervisor import Stage
 
-_MARKS = {Stage.READY: "[green]✓[/]", Stage.SKIPPED: "[dim]-[/]", Stage.DIED: "[red]✗[/]", Stage.STOPPING: " "}
+_MARKS = {
+    Stage.RUNNING: "[cyan]•[/]",
+    Stage.READY: "[green]✓[/]",
+    Stage.SKIPPED: "[dim]-[/]",
+    Stage.DIED: "[red]✗[/]",
+    Stage.STOPPING: " ",
+}
 _PLAIN_INTERVAL_S = 2.0
 
 
@@ -54,7 +60,7 @@ class Display:
             previous, _ = self._stages.get(name, (None, ""))
             self._stages[name] = (stage, text)
             if self._live is None and self._is_news(name, is_repeated=previous is stage):
-                self._console.print(f"{name:<10} {stage.value:<9} {escape(text)}".rstrip())
+                self.say(f"{name:<10} {stage.value:<9} {escape(text)}".rstrip())
 
     def is_ready(self, name: str) -> bool:
         """Whether the last stage of the part was READY."""
@@ -94,8 +100,9 @@ class Display:
         self.say(f"[red]error:[/] {escape(message)}")
 
     def say(self, markup: str) -> None:
-        """Show a line."""
-        self._console.print(markup, soft_wrap=True)
+        """Show a line; a terminal that was closed must not keep the stack from stopping."""
+        with suppress(OSError):
+            self._console.print(markup, soft_wrap=True)
 
 
 def _short(path: Path) -> str:

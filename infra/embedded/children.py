@@ -27,10 +27,6 @@ class ListeningPort:
     host: str = "127.0.0.1"
 
 
-def _at_once() -> bool:
-    return True
-
-
 @dataclass(slots=True)
 class Child:
     """A process that runs until it is stopped.
@@ -42,7 +38,7 @@ class Child:
         environment: Its whole environment; secrets go here.
         address: Where it listens, as shown to the user; empty if nowhere.
         port: The port that must be free.
-        is_ready: Whether it answers; by default a child is ready as soon as it runs.
+        is_ready: Whether it answers; None if it cannot be asked.
     """
 
     name: str
@@ -51,7 +47,7 @@ class Child:
     environment: Mapping[str, str]
     address: str = ""
     port: ListeningPort | None = None
-    is_ready: Callable[[], bool] = _at_once
+    is_ready: Callable[[], bool] | None = None
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,9 +64,12 @@ class Child:
             require_free_port(port.number, purpose=self.name, setting=port.setting, host=port.host)
         self.process.spawn(self.command, self.environment)
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
-        """Wait until it answers."""
+    def wait_ready(self, cancelled: threading.Event) -> bool:
+        """Wait until it answers, if it can be asked."""
+        if self.is_ready is None:
+            return False
         self.process.wait_until(self.is_ready, timeout_s=_START_TIMEOUT_S, cancelled=cancelled)
+        return True
 
 
 @dataclass(slots=True)
@@ -98,7 +97,7 @@ class Task:
         """Start the process."""
         self.process.spawn(self.command, self.environment)
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
+    def wait_ready(self, cancelled: threading.Event) -> bool:
         """Wait until it has ended well.
 
         Raises:
@@ -106,6 +105,7 @@ class Task:
         """
         self.process.wait_until(self._has_succeeded, timeout_s=_TASK_TIMEOUT_S, cancelled=cancelled)
         self.process.stop()
+        return True
 
     def _has_succeeded(self) -> bool:
         return self.process.exit_code() == 0

@@ -23,7 +23,6 @@ OnProgress = Callable[[int, int], None]
 
 _CONNECTIONS = 8
 _ATTEMPTS = 3
-_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class Downloader:
             resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
             have = have if resumed else 0
             with part.open("ab" if resumed else "wb") as file:
-                for chunk in response.iter_raw(_CHUNK_BYTES):
+                for chunk in response.iter_raw():
                     if is_stopped():
                         raise StartCancelledError
                     file.write(chunk)

@@ -142,9 +142,10 @@ class EmbeddedKafka:
         if done.returncode != 0:
             raise NotReadyError(f"kafka: its data directory cannot be formatted.\n{done.stdout}{done.stderr}")
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
+    def wait_ready(self, cancelled: threading.Event) -> bool:
         """Wait until the broker answers a request of the protocol."""
         self.process.wait_until(self._answers, timeout_s=_START_TIMEOUT_S, cancelled=cancelled)
+        return True
 
     def _answers(self) -> bool:
         # ApiVersions, version 0, correlation id 1, no client id: the one request that every broker answers.

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.embedded.checks import require_free_port
-from infra.embedded.processes import ManagedProcess, NotReadyError, StartCancelledError, cannot_run
+from infra.embedded.processes import ManagedProcess, NotReadyError, StartCancelledError, SystemUser, as_user, cannot_run
 from infra.embedded.servers import Directories, OnText, package_directory, running_as_root
+from infra.errors import RemediableError
 
 _START_TIMEOUT_S = 60.0
 _SUPERUSER = "portfolio"
@@ -86,17 +87,18 @@ class EmbeddedPostgres:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, mode=0o700)
         if self.process.user is not None:
-            os.chown(unfinished, self.process.user, -1)
+            os.chown(unfinished, self.process.user.uid, self.process.user.gid)
         options = ["--auth=trust", "--encoding=UTF8", "--no-locale", f"--username={_SUPERUSER}"]
         self._run("initdb", *options, "-D", str(unfinished))
         unfinished.replace(self._data)
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
+    def wait_ready(self, cancelled: threading.Event) -> bool:
         """Wait until the server accepts connections, and make the database if it is not there."""
         self.process.wait_until(self._answers, timeout_s=_START_TIMEOUT_S, cancelled=cancelled)
         client = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _SUPERUSER)
         if not self._run("psql", *client, "-X", "-A", "-t", "-c", _IS_DATABASE_THERE, "template1").strip():
             self._run("createdb", *client, _DATABASE)
+        return True
 
     def _answers(self) -> bool:
         command = [self._binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "2"]
@@ -115,7 +117,7 @@ class EmbeddedPostgres:
                 text=True,
                 check=False,
                 cwd="/",  # the other user may not be able to enter the current directory
-                user=self.process.user,
+                **as_user(self.process.user),
             )
         except OSError as error:
             raise cannot_run(command[0], error) from error
@@ -123,7 +125,7 @@ class EmbeddedPostgres:
             raise NotReadyError(f"postgres: {program} failed.\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def _prepare_user(self) -> int | None:
+    def _prepare_user(self) -> SystemUser | None:
         """Postgres refuses to run as root: choose the user that it runs as then, and let it reach its files."""
         if not running_as_root():
             return None
@@ -132,19 +134,23 @@ class EmbeddedPostgres:
         self.directories.root.mkdir(parents=True, exist_ok=True)
         _let_others_pass([*installation.parents, self.directories.root, *self.directories.root.parents])
         _let_others_read(installation)
-        if self._data.exists() and self._data.stat().st_uid != user:
+        if self._data.exists() and self._data.stat().st_uid != user.uid:
             for path in (self._data, *self._data.rglob("*")):
-                os.chown(path, user, -1, follow_symlinks=False)
+                os.chown(path, user.uid, user.gid, follow_symlinks=False)
         return user
 
 
-def _unprivileged_user() -> int:
+def _unprivileged_user() -> SystemUser:
     for name in _UNPRIVILEGED_USERS:
         try:
-            return pwd.getpwnam(name).pw_uid
+            entry = pwd.getpwnam(name)
         except KeyError:
             continue
-    return 65534  # what `nobody` is where it is not listed
+        return SystemUser(entry.pw_uid, entry.pw_gid)
+    raise RemediableError(
+        f"Postgres refuses to run as root, and there is no user {' or '.join(_UNPRIVILEGED_USERS)} to run it as",
+        "Start as an ordinary user, or set DATABASE_URL",
+    )
 
 
 def _let_others_pass(directories: Iterable[Path]) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import msgspec
 import psutil
@@ -41,12 +42,14 @@ class ProcessRecord(msgspec.Struct, frozen=True):
         name: The child's name.
         pid: Its process id, which is also its process group's.
         start_time_s: When it started, seconds since the epoch; with the pid it names one process for good.
+        first_start_time_s: When its supervisor started it for the first time; a restart does not change it.
         stop_signal: The signal that asks it to stop.
     """
 
     name: str
     pid: int
     start_time_s: float
+    first_start_time_s: float
     stop_signal: int
 
     def process(self) -> psutil.Process | None:
@@ -57,6 +60,19 @@ class ProcessRecord(msgspec.Struct, frozen=True):
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemUser:
+    """A user of the operating system, with its own group: in root's group it would count as root's kin.
+
+    Attributes:
+        uid: User id.
+        gid: Group id.
+    """
+
+    uid: int
+    gid: int
 
 
 @dataclass(slots=True)
@@ -75,8 +91,9 @@ class ManagedProcess:
     log_file: Path
     record_file: Path
     stop_signal: signal.Signals = signal.SIGTERM
-    user: int | None = None
+    user: SystemUser | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _first_start_time_s: float | None = field(default=None, init=False)
     _is_asked_to_stop: bool = field(default=False, init=False)
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -101,8 +118,7 @@ class ManagedProcess:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     start_new_session=True,
-                    user=self.user,
-                    extra_groups=None if self.user is None else [],
+                    **as_user(self.user),
                 )
             except OSError as error:
                 raise cannot_run(command[0], error) from error
@@ -114,7 +130,8 @@ class ManagedProcess:
             start_time_s = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             return
-        record = ProcessRecord(self.name, pid, start_time_s, int(self.stop_signal))
+        self._first_start_time_s = self._first_start_time_s or time.time()
+        record = ProcessRecord(self.name, pid, start_time_s, self._first_start_time_s, int(self.stop_signal))
         part = self.record_file.with_suffix(".part")
         part.write_bytes(msgspec.json.encode(record))
         part.replace(self.record_file)
@@ -167,14 +184,27 @@ class ManagedProcess:
         self.record_file.unlink(missing_ok=True)
 
 
+class UserArguments(TypedDict, total=False):
+    """Arguments of `subprocess` that choose the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def as_user(user: SystemUser | None) -> UserArguments:
+    """The arguments that make a child run as the user; none for the current one."""
+    return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
+
+
 def stop_leftovers(run_directory: Path, timeout_s: float = 10.0) -> list[str]:
     """Stop what a supervisor that was killed has left running, and return the names.
 
-    Servers are stopped after the processes that use them: the records are taken youngest first.
+    What was started last is stopped first, so that servers outlive the processes that use them.
     """
     records = _read_records(run_directory)
     stopped = []
-    for path, record in sorted(records, key=lambda found: found[1].start_time_s, reverse=True):
+    for path, record in sorted(records, key=lambda found: found[1].first_start_time_s, reverse=True):
         process = record.process()
         if process is not None:
             process.send_signal(record.stop_signal)

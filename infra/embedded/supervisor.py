@@ -18,6 +18,7 @@ class Stage(Enum):
     """What a part is about, as told to the user."""
 
     STARTING = "starting"
+    RUNNING = "running"
     READY = "ready"
     SKIPPED = "skipped"
     DIED = "died"
@@ -106,8 +107,10 @@ class Supervisor:
         began = time.monotonic()
         self._report(part.name, Stage.STARTING, "")
         part.start(self._teller(part), abandoned)
-        part.wait_ready(abandoned)
-        self._report(part.name, Stage.READY, f"{time.monotonic() - began:.1f} s")
+        if part.wait_ready(abandoned):
+            self._report(part.name, Stage.READY, f"{time.monotonic() - began:.1f} s")
+        else:
+            self._report(part.name, Stage.RUNNING, "")
 
     def _teller(self, part: Part) -> OnText:
         return lambda text: self._report(part.name, Stage.STARTING, text)
@@ -146,6 +149,7 @@ class Supervisor:
                 watched.restart_at = None
                 self._report(watched.part.name, Stage.STARTING, "again")
                 watched.part.start(self._teller(watched.part), self._cancelled)
+                self._report(watched.part.name, Stage.RUNNING, "")
 
     def _plan_restart(self, watched: _Watched, code: int, now: float) -> None:
         policy, part = self._policy, watched.part

