@@ -12,7 +12,7 @@ import msgspec
 
 from portfolio.errors import InvalidBook
 from portfolio.events import ExecutionKind, Flow, FlowKind
-from portfolio.money import ONE, ZERO, ratio
+from portfolio.money import ONE, ZERO, exact_arithmetic, ratio
 from portfolio.positions import Holding
 
 DEFAULT_CASH_ASSETS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "USDP", "DAI", "BUSD"})
@@ -64,7 +64,8 @@ class ExchangeBalance(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def total(self) -> Decimal:
         """Free and locked together."""
-        return self.free + self.locked
+        with exact_arithmetic():
+            return self.free + self.locked
 
 
 class BookedFlow(msgspec.Struct, frozen=True):
@@ -126,7 +127,7 @@ class Book(msgspec.Struct, kw_only=True, omit_defaults=True):
     exchange: dict[str, ExchangeBalance] = {}
     flows: dict[str, BookedFlow] = {}
     adjustments: dict[str, int] = {}
-    """Identifiers of adjustments and reclassifications that were booked, with their time."""
+    """Identifiers of adjustments and reclassifications that were booked, with a checksum of their content."""
     returns: ReturnState = ReturnState()
 
     def rate(self, asset: str) -> Decimal | None:
@@ -139,6 +140,11 @@ class Book(msgspec.Struct, kw_only=True, omit_defaults=True):
     def opens_position(self, asset: str) -> bool:
         """Whether a holding of the asset is a position, rather than cash."""
         return asset != self.reporting and asset not in self.cash_assets
+
+    def has_seen(self, position: LogPosition) -> bool:
+        """Whether the record at a position of the log is in the book already. Partitions are logs of their own."""
+        known = self.position
+        return known is not None and known.partition == position.partition and known.offset >= position.offset
 
     def copy(self) -> "Book":
         """A copy that may be changed: the values inside are immutable, the dictionaries are new."""
@@ -187,5 +193,5 @@ def decode_book(data: bytes) -> Book:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBook(f"these {len(data)} bytes are not a book: {error}") from error

@@ -81,7 +81,9 @@ class Booking:
 
         The first asset of `borne_by` that is in a position bears it; the gain of the asset paid with is its own.
         """
-        self._make_good(asset, quantity, value)
+        missing = self._make_good(asset, quantity, value)
+        if missing and self._holding(asset).position is not None:
+            self._mark_missing(asset, missing, share(value, missing, quantity), self._symbol)
         gain = self._remove(asset, quantity, value)
         holding = self._holding(asset)
         if holding.position is not None:

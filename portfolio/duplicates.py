@@ -8,8 +8,8 @@ and other content is a conflict, and is never booked.
 from enum import StrEnum
 from zlib import crc32
 
-from portfolio.book import Cursor, SymbolTotals
-from portfolio.events import Fill
+from portfolio.book import Book, Cursor, SymbolTotals
+from portfolio.events import CostAdjustment, Fill, Reclassification
 from portfolio.money import plain
 
 
@@ -34,6 +34,14 @@ def classify_fill(fill: Fill, totals: SymbolTotals) -> Novelty:
     return Novelty.DUPLICATE if known == fingerprint(fill) else Novelty.CONFLICT
 
 
+def classify_correction(event: CostAdjustment | Reclassification, book: Book) -> Novelty:
+    """Compare an adjustment or a reclassification with what was booked under its identifier."""
+    known = book.adjustments.get(event.id)
+    if known is None:
+        return Novelty.NEW
+    return Novelty.DUPLICATE if known == correction_fingerprint(event) else Novelty.CONFLICT
+
+
 def advance(cursor: Cursor | None, fill: Fill) -> Cursor:
     """The cursor after a fill was booked; one that came late leaves it where it is."""
     if cursor is None or fill.trade_id > cursor.last_id:
@@ -47,3 +55,12 @@ def fingerprint(fill: Fill) -> int:
     """A checksum of what a fill moves: side, price, quantity and fee, by value (1.0 equals 1.00)."""
     numbers = (plain(fill.price), plain(fill.quantity), plain(fill.fee))
     return crc32(" ".join((fill.side, *numbers, fill.fee_asset)).encode())
+
+
+def correction_fingerprint(event: CostAdjustment | Reclassification) -> int:
+    """A checksum of what a correction changes, by value."""
+    if isinstance(event, CostAdjustment):
+        content = f"cost {event.asset} {plain(event.amount)} {event.target}"
+    else:
+        content = f"kind {event.flow_id} {event.kind}"
+    return crc32(content.encode())

@@ -12,7 +12,9 @@ from typing import TypeAlias
 import msgspec
 
 from portfolio.errors import InvalidEvent
-from portfolio.money import ZERO, checked
+from portfolio.money import ZERO, checked, exact_arithmetic
+
+_IDENTIFIER_MAX = 2**63 - 1
 
 TIME_US_MAX = 4_102_444_800_000_000  # 2100-01-01: past it, a time was given in the wrong unit
 
@@ -110,6 +112,8 @@ class Fill(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="fill"):
             raise InvalidEvent(
                 f"fill {self.trade_id} of {self.symbol!r}: symbol, base and quote must be named, and differ"
             )
+        if max(abs(self.trade_id), abs(self.order_id)) > _IDENTIFIER_MAX:
+            raise InvalidEvent(f"fill {self.trade_id} of {self.symbol}: trade and order ids are integers of 64 bits")
         _positive("price", self.price)
         _positive("quantity", self.quantity)
         if checked(self.fee) < ZERO or checked(self.dust_limit) < ZERO:
@@ -158,7 +162,8 @@ class Balance(msgspec.Struct, frozen=True):
     @property
     def total(self) -> Decimal:
         """Free and locked together."""
-        return self.free + self.locked
+        with exact_arithmetic():
+            return self.free + self.locked
 
 
 class BalanceReport(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="balances"):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from portfolio.book import Book, BookedFlow, ExchangeBalance, LogPosition, Mark, SymbolTotals, flow_symbol
 from portfolio.booking import Booking
-from portfolio.duplicates import Novelty, advance, classify_fill
+from portfolio.duplicates import Novelty, advance, classify_correction, classify_fill, correction_fingerprint
 from portfolio.errors import InvalidEvent
 from portfolio.events import (
     Balance,
@@ -28,7 +28,7 @@ from portfolio.events import (
     ValuationPoint,
 )
 from portfolio.journal import Booked, EntryKind, Valuation
-from portfolio.money import ONE, ZERO, exact_arithmetic, ratio
+from portfolio.money import ONE, ZERO, chained, exact_arithmetic, plain, ratio
 from portfolio.pricing import price_fill, price_flow
 from portfolio.valuation import value_book
 
@@ -69,7 +69,8 @@ def fold(
     Args:
         book: The book before; it is not changed.
         events: The events, in the order of the log.
-        position: The log position of the record that carries them; the new book remembers it.
+        position: The log position of the record that carries them; the new book remembers it. A record at or before
+            the book's own position was folded already, so every event of it is a duplicate: one record is one fold.
         classify: Decides whether a fill is new. The default trusts that fills of a symbol come in order of their id.
 
     Returns:
@@ -78,6 +79,8 @@ def fold(
     Raises:
         InvalidEvent: An event cannot be booked (`MissingRate`: it cannot be valued). Nothing was applied.
     """
+    if position is not None and book.has_seen(position):
+        return Outcome(book=book, booked=(), duplicates=sum(1 for _ in events), conflicts=(), touched=())
     run = _Run(book.copy(), classify)
     with exact_arithmetic():
         for index, event in enumerate(events):
@@ -133,7 +136,7 @@ class _Run:
                     return Novelty.NEW
                 return Novelty.DUPLICATE if known.is_of(event) else Novelty.CONFLICT
             case CostAdjustment() | Reclassification():
-                return Novelty.DUPLICATE if event.id in self.book.adjustments else Novelty.NEW
+                return classify_correction(event, self.book)
             case _:
                 return Novelty.NEW
 
@@ -208,10 +211,10 @@ class _Run:
     def _close_period(self, point: ValuationPoint) -> Booked:
         self._mark(point.rates, point.time_us)
         before = self.book.returns
-        equity = value_book(self.book).equity
+        equity = value_book(self.book, point.rates).equity
         invested = before.last_equity + before.inflow
         growth = ratio(equity + before.outflow, invested) if invested > ZERO else ONE
-        index = ratio(before.index * growth, ONE)
+        index = chained(before.index, growth)
         after = replace(
             before,
             index=index,
@@ -242,6 +245,11 @@ class _Run:
             raise InvalidEvent(
                 f"adjustment {adjustment.id}: no {adjustment.asset} is held; to correct what was sold, target realized"
             )
+        if on_holding and held is not None and held.cost + adjustment.amount < ZERO:
+            raise InvalidEvent(
+                f"adjustment {adjustment.id}: the {adjustment.asset} held costs {plain(held.cost)}; "
+                f"{plain(adjustment.amount)} would take its cost below zero"
+            )
         symbol = flow_symbol(adjustment.asset, self.book.reporting)
         booking = Booking(self.book, kind=EntryKind.COST_ADJUSTMENT, symbol=symbol, time_us=adjustment.time_us)
         if on_holding:
@@ -250,7 +258,7 @@ class _Run:
             booking.add_income(-adjustment.amount)
         booking.restate_flow(adjustment.amount)
         booking.finish(value=abs(adjustment.amount))
-        self.book.adjustments[adjustment.id] = adjustment.time_us
+        self.book.adjustments[adjustment.id] = correction_fingerprint(adjustment)
         return self._finished(adjustment, booking)
 
     def _reclassify(self, change: Reclassification) -> Booked:
@@ -264,7 +272,7 @@ class _Run:
         booking.restate_flow(-earned * flow.value)
         booking.finish(value=abs(flow.value))
         self.book.flows[change.flow_id] = replace(flow, kind=change.kind)
-        self.book.adjustments[change.id] = change.time_us
+        self.book.adjustments[change.id] = correction_fingerprint(change)
         return self._finished(change, booking)
 
     def _advance(self, fill: Fill) -> None:

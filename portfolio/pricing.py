@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from portfolio.book import Book
-from portfolio.errors import MissingRate
+from portfolio.errors import InvalidAmount, InvalidEvent, MissingRate
 from portfolio.events import Fill, Flow
-from portfolio.money import ONE, ZERO, plain, ratio
+from portfolio.money import ONE, ZERO, derived_rate, plain, ratio
 
 
 class FillPrices(NamedTuple):
@@ -61,10 +61,20 @@ def _price_legs(fill: Fill, quote_quantity: Decimal, book: Book) -> tuple[Decima
     if fill.quote not in fill.rates and fill.base in fill.rates:
         base_rate = fill.rates[fill.base]
         return fill.quantity * base_rate, {**fill.rates, fill.quote: ratio(base_rate, fill.price)}, ()
-    quote_rate, warnings = _rate(fill.quote, fill.rates, book, f"fill {fill.trade_id} of {fill.symbol}")
+    what = f"fill {fill.trade_id} of {fill.symbol}"
+    quote_rate, warnings = _rate(fill.quote, fill.rates, book, what)
     rates = {**fill.rates, fill.quote: quote_rate}
-    rates.setdefault(fill.base, fill.price * quote_rate)
+    if fill.base not in rates:
+        # Rounded here, or a chain of fills that price one another would grow by 24 places with each.
+        rates[fill.base] = _base_rate(fill.price, quote_rate, what)
     return quote_quantity * quote_rate, rates, warnings
+
+
+def _base_rate(price: Decimal, quote_rate: Decimal, what: str) -> Decimal:
+    try:
+        return derived_rate(price, quote_rate)
+    except InvalidAmount as error:
+        raise InvalidEvent(f"{what}: price times rate of the quote asset is no rate: {error}") from error
 
 
 def _rate(asset: str, rates: Mapping[str, Decimal], book: Book, what: str) -> tuple[Decimal, tuple[str, ...]]:

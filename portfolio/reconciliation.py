@@ -22,7 +22,7 @@ class DifferenceReason(StrEnum):
     EARN_LOCK = "earn_lock"
     """The same quantity moved between an asset and its Earn twin."""
     WIPE = "wipe"
-    """Everything that the ledger holds is gone at the exchange: a testnet was reset."""
+    """Nothing that the ledger holds is as it was at the exchange, and no trade explains it: a testnet was reset."""
     MISSING_FILL = "missing_fill"
     """One asset is over and another is under, by about the same value: a trade the log has not seen."""
     UNCLASSIFIED_FLOW = "unclassified_flow"
@@ -76,20 +76,27 @@ def _reason(asset: str, gap: Decimal, gaps: Mapping[str, Decimal], book: Book) -
     twin = asset.removeprefix(EARN_PREFIX) if asset.startswith(EARN_PREFIX) else EARN_PREFIX + asset
     if gaps.get(twin) == -gap:
         return DifferenceReason.EARN_LOCK
+    if _is_traded(asset, gaps, book):
+        return DifferenceReason.MISSING_FILL
     if _is_wiped(gaps, book):
         return DifferenceReason.WIPE
-    if any(_could_be_a_trade(asset, gap, other, gaps[other], book) for other in gaps if other != asset):
-        return DifferenceReason.MISSING_FILL
     return DifferenceReason.UNCLASSIFIED_FLOW
 
 
 def _is_wiped(gaps: Mapping[str, Decimal], book: Book) -> bool:
+    """Whether nothing held is as it was, and no trade explains any of it."""
     held = {asset for asset, holding in book.holdings.items() if holding.quantity}
-    return len(held) > 1 and held <= gaps.keys()
+    return len(held) > 1 and held <= gaps.keys() and not any(_is_traded(asset, gaps, book) for asset in gaps)
 
 
-def _could_be_a_trade(asset: str, gap: Decimal, other: str, other_gap: Decimal, book: Book) -> bool:
+def _is_traded(asset: str, gaps: Mapping[str, Decimal], book: Book) -> bool:
+    """Whether some other asset moved the other way by about the same value."""
+    return any(_could_be_a_trade(asset, other, gaps, book) for other in gaps if other != asset)
+
+
+def _could_be_a_trade(asset: str, other: str, gaps: Mapping[str, Decimal], book: Book) -> bool:
     rate, other_rate = book.rate(asset), book.rate(other)
+    gap, other_gap = gaps[asset], gaps[other]
     if rate is None or other_rate is None or (gap > ZERO) == (other_gap > ZERO):
         return False
     value, other_value = abs(gap * rate), abs(other_gap * other_rate)

@@ -4,6 +4,8 @@ from portfolio.errors import InvalidEvent
 
 QUOTE_ASSETS = (
     "FDUSD",
+    "USD1",
+    "EURI",
     "USDT",
     "USDC",
     "TUSD",
@@ -57,8 +59,9 @@ def split_symbol(symbol: str) -> tuple[str, str]:
         base, _, quote = symbol.partition("/")
         if base and quote:
             return base, quote
-    for quote in sorted(QUOTE_ASSETS, key=len, reverse=True):
-        base = symbol.removesuffix(quote)
-        if base and base != symbol:
-            return base, quote
+    else:
+        for quote in sorted(QUOTE_ASSETS, key=len, reverse=True):
+            base = symbol.removesuffix(quote)
+            if base and base != symbol:
+                return base, quote
     raise InvalidEvent(f'symbol {symbol!r} ends in no known quote asset: give "base" and "quote"')
