@@ -63,7 +63,7 @@ def metric(function: Callable[_P, float]) -> Callable[_P, Metric]:
             value = math.inf
         if not math.isfinite(value):
             return Metric(None, "the result is out of the range of a floating-point number")
-        # Adding zero turns -0.0 into 0.0: "no drawdown" has no sign.
+        # Adding zero turns -0.0 into 0.0: nothing earned has no sign.
         return Metric(value + 0.0)
 
     return measure

@@ -262,7 +262,7 @@ class TestUndefined:
 
 
 class TestExtremes:
-    @pytest.mark.parametrize("scale", [1e-9, 1e100, 1e150])
+    @pytest.mark.parametrize("scale", [1e-9, 1e100, 1e200])
     def test_statistics_of_huge_and_tiny_returns_are_finite_and_right(self, scale: float) -> None:
         returns = [scale, 2 * scale, 3 * scale]
         assert volatility(returns, 1).value == pytest.approx(scale, rel=1e-9)

@@ -80,6 +80,8 @@ class TestXirr:
             (flows("100", "5"), "nothing was paid in"),
             ([(0, Decimal(-5)), (0, Decimal(5))], "no cash flows"),
             (flows("-100", "230", "-132"), "2 different rates"),  # 10 % and 20 %
+            (flows("-1", "5", "-6"), "2 different rates"),  # 100 % and 200 %
+            (flows("-6", "5", "-1"), "2 different rates"),  # -50 % and -67 %
             (flows("100", "-100", "100"), "no rate"),
             ([(0, Decimal(-1)), (1, Decimal(2))], "out of the range"),  # doubled in a microsecond
         ],
@@ -109,6 +111,9 @@ class TestMoneyWeighted:
     def test_roi_weighs_flows_by_the_time_left(self) -> None:
         points = [point(0, "100"), point(5, "200", inflow="100"), point(10, "180", outflow="50")]
         assert roi_percent(Decimal(30), points).value == pytest.approx(100 * 30 / 150)
+
+    def test_nothing_earned_has_no_sign(self) -> None:
+        assert str(roi_percent(Decimal("-0"), [point(0, "100"), point(10, "100")]).value) == "0.0"
 
     def test_roi_of_an_account_that_was_empty_begins_with_its_first_payment(self) -> None:
         points = [point(0, "0"), point(90, "100", inflow="100"), point(100, "110")]
