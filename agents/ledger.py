@@ -1,0 +1,96 @@
+"""The ledger agent: the log of record in, books and what they changed out.
+
+The order of each step is what survives a crash at any moment (docs/topics.md has the proof):
+
+1. The fence: a record beyond the next offset of the table means that some were skipped; they are read again.
+2. The record is folded into the account's book, or goes to the dead letters.
+3. Journal, positions, balances and pnl are published, and the broker acknowledges them.
+4. The book is written, also when nothing changed, and then the fence.
+5. The event is acknowledged when the broker has both in the changelog.
+
+A crash before 4 repeats 2 and 3 with the same result; a crash after 4 finds the book at the record's position and
+publishes nothing. The other order, book first, could lose outputs: the book would say that they were made.
+"""
+
+import logging
+
+from faust.types import TP, StreamT
+
+from portfolio import LogPosition
+from streams.account_log import Rejected, apply_record
+from streams.app import account_events, app, book_view, books
+from streams.dead_letters import dead_letter
+from streams.fence import Fence, Rewinder
+from streams.processing import Claim, Event, process
+from streams.publishing import publish
+
+logger = logging.getLogger(__name__)
+
+
+class LogTruncated(Exception):
+    """The log begins behind what the books have seen: records are gone that nobody has read."""
+
+
+def _stop_on_gone(partition: TP, wanted: int, first: int) -> None:
+    error = LogTruncated(
+        f"{partition.topic}[{partition.partition}] begins at offset {first}, but the books have only seen what is "
+        f"before {wanted}. Restore the log, or a changelog that is at least as new"
+    )
+    logger.critical("stopping: %s", error)
+    app.add_future(app.crash(error))
+
+
+fence = Fence(books)
+rewinder = Rewinder(app, _stop_on_gone)
+
+
+@app.agent(account_events, name="ledger")
+async def ledger(stream: StreamT[bytes]) -> None:
+    """Fold the log of record into the books."""
+    await process(app, stream, apply_event)
+
+
+async def apply_event(event: Event) -> None:
+    """Apply one record of the log, and acknowledge it when all that it caused is safe."""
+    claim = Claim(app, event)
+    message, key = event.message, event.message.key
+    next_offset = fence.next_offset(message.partition)
+    if message.offset > next_offset:
+        rewinder.rewind(message.topic, message.partition, next_offset)
+        return
+    if message.offset < next_offset:
+        _write_back(event)
+        return
+    step = apply_record(
+        key,
+        message.value,
+        position=LogPosition(message.partition, message.offset),
+        stored=books.get(key) if key else None,
+        partitions=app.conf.topic_partitions,
+    )
+    outputs = (dead_letter(event, step.reason),) if isinstance(step, Rejected) else step.outputs
+    await publish(app, outputs, claim)
+    if claim.is_old:
+        # Somebody else may have the partition by now. If not, the record comes again and finds its time.
+        rewinder.rewind(message.topic, message.partition, message.offset)
+        return
+    claim.require()
+    # From here to the end nothing waits: no rebalance and no other event comes in between.
+    if not isinstance(step, Rejected) and key is not None:
+        books[key] = step.stored
+        book_view.put(message.partition, step.book)
+    fence.advance(event)
+    books.acknowledge_after_changes(event)
+
+
+def _write_back(event: Event) -> None:
+    """Write a book again whose record was applied before.
+
+    RocksDB may be ahead of the changelog after a crash. Without this the changelog would stay behind, and lose the
+    event at the next failover.
+    """
+    key = event.message.key
+    stored = books.get(key) if key else None
+    if key is not None and stored is not None:
+        books[key] = stored
+    books.acknowledge_after_changes(event)

@@ -1,0 +1,104 @@
+"""The valuation agent: marks in, the pnl of the accounts that they move out.
+
+Every partition of the marks carries every page, and a worker has the books of the same partitions. Nothing is written
+to the table: what the marks make of a book is derived, and the next page replaces it. Money stays in exact decimals;
+polars rounds the product of two decimals to 38 digits, which loses some here.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+from faust.types import StreamT
+
+from infra.settings import load_settings
+from portfolio import Book, value_book
+from portfolio.snapshots import describe_account
+from streams import topics
+from streams.app import app, book_view, marks
+from streams.dead_letters import dead_letter
+from streams.mark_cache import MarkCache
+from streams.processing import Claim, Event, process
+from streams.publishing import Output, publish
+from streams.records import MarksPage, PnlRecord, UnreadableRecord, marks_pages, pnl_records
+
+logger = logging.getLogger(__name__)
+
+STALE_S = 60.0
+"""A page that is older has been replaced many times over: it is left out when a worker catches up."""
+
+_CACHING_PARTITION = 0
+
+
+class _Told(NamedTuple):
+    """What was last published of an account."""
+
+    at_s: float
+    marks: Mapping[str, Decimal]
+
+
+class Valuer:
+    """Decides which accounts a page of marks moves, and values those."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._told: dict[str, _Told] = {}
+
+    def value(self, books: Mapping[str, Book], page: MarksPage, now_s: float) -> list[PnlRecord]:
+        """The pnl of each account whose holdings the page moves, at most one in an interval.
+
+        Args:
+            books: The accounts to look at.
+            page: The marks.
+            now_s: A monotonic time.
+        """
+        records = []
+        for account, book in books.items():
+            rates = page.rates.get(book.reporting)
+            told = self._told.get(account)
+            if not rates or (told is not None and now_s - told.at_s < self._interval_s):
+                continue
+            held = {asset: rates[asset] for asset in book.holdings if asset in rates and asset != book.reporting}
+            if not held or (told is not None and told.marks == held):
+                continue
+            self._told[account] = _Told(now_s, held)
+            snapshot = describe_account(book, value_book(book, held), valued_time_us=page.time_us)
+            records.append(PnlRecord(cause="marks", snapshot=snapshot))
+        return records
+
+
+_settings = load_settings()
+valuer = Valuer(_settings.pnl_interval_s)
+mark_cache = MarkCache(_settings.redis_dsn)
+
+
+@app.agent(marks, name="valuation")
+async def valuation(stream: StreamT[bytes]) -> None:
+    """Publish what the marks make of the accounts."""
+    await process(app, stream, value_accounts)
+
+
+async def value_accounts(event: Event) -> None:
+    """Value the accounts of one partition at one page of marks."""
+    claim = Claim(app, event)
+    message = event.message
+    if time.time() - message.timestamp > STALE_S:
+        event.ack()
+        return
+    try:
+        page = marks_pages.decode(message.value)
+    except UnreadableRecord as error:
+        await publish(app, [dead_letter(event, str(error))], claim)
+        event.ack()
+        return
+    if message.partition == _CACHING_PARTITION:
+        await mark_cache.put(page)
+    records = valuer.value(book_view.of_partition(message.partition), page, time.monotonic())
+    outputs = [
+        Output(topics.PNL.name, record.snapshot.account.encode(), pnl_records.encode(record), message.partition)
+        for record in records
+    ]
+    await publish(app, outputs, claim)
+    event.ack()

@@ -1,0 +1,169 @@
+"""One record of the log of record: read it, fold it, say what to publish. Pure, so that a replay does the same.
+
+A record that cannot be read or booked is rejected, with a reason that a person can act on. The account's later
+records are not held up.
+"""
+
+import re
+from typing import NamedTuple
+
+from aiokafka.partitioner import murmur2
+
+from portfolio import Book, LogPosition, PortfolioError, decode_book, encode_book, fold, new_book
+from portfolio.snapshots import LedgerUpdate, describe_update
+from streams import topics
+from streams.publishing import Output
+from streams.records import (
+    EVENTS_PER_PAGE_MAX,
+    AccountEvents,
+    BalanceRecord,
+    JournalRecord,
+    PnlRecord,
+    PositionRecord,
+    UnreadableRecord,
+    account_events,
+    balance_records,
+    journal_records,
+    pnl_records,
+    position_records,
+)
+
+ACCOUNT_EVENTS_VERSION = 1
+"""The newest version of the record that this code understands."""
+
+_ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+_KEY_SHOWN_MAX = 120
+
+
+class Applied(NamedTuple):
+    """What a record did."""
+
+    book: Book
+    stored: bytes
+    """The book as it is to be stored, whether it changed or not."""
+    outputs: tuple[Output, ...]
+    """What is to be published before the book is stored; nothing where the book had seen the record before."""
+
+
+class Rejected(NamedTuple):
+    """A record that was not applied."""
+
+    reason: str
+
+
+def read_account(key: bytes | None) -> str:
+    """The account that a record's key names.
+
+    Raises:
+        UnreadableRecord: It names none. Names are up to 100 letters, digits and `._@-`, and begin with a letter or a
+            digit; so the keys that are built from them (`account:symbol`) are unambiguous.
+    """
+    try:
+        account = (key or b"").decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableRecord(f"the key is not the name of an account in UTF-8: {error}") from error
+    if not _ACCOUNT_NAME.fullmatch(account):
+        raise UnreadableRecord(
+            f"the key {account[:_KEY_SHOWN_MAX]!r} is not the name of an account: up to 100 letters, digits and ._@-, "
+            "beginning with a letter or a digit"
+        )
+    return account
+
+
+def partition_of(account: str, partitions: int) -> int:
+    """The partition that an account belongs to: Kafka's own default, murmur2 of the key."""
+    return int(murmur2(account.encode()) & 0x7FFFFFFF) % partitions
+
+
+def apply_record(
+    key: bytes | None, value: bytes | None, *, position: LogPosition, stored: bytes | None, partitions: int
+) -> Applied | Rejected:
+    """Apply one record of the log.
+
+    Args:
+        key: The record's key.
+        value: The record's value.
+        position: Where in the log it is.
+        stored: The account's stored book; None if it has none.
+        partitions: How many partitions the log has.
+
+    Raises:
+        InvalidBook: `stored` is not a book. That is no fault of the record, and nothing can go on.
+    """
+    try:
+        record = _read_record(key, value, position, partitions)
+    except UnreadableRecord as error:
+        return Rejected(str(error))
+    book = new_book(record.account, record.reporting, record.cash_assets) if stored is None else decode_book(stored)
+    if book.position is not None and book.position >= position:
+        # Its outputs were acknowledged before the book was stored. The changelog may not have the book yet, though.
+        return Applied(book, encode_book(book), ())
+    if record.reporting != book.reporting:
+        return Rejected(
+            f"the books of {record.account} are kept in {book.reporting}, but the record reports in "
+            f"{record.reporting}; use another account name for another reporting currency"
+        )
+    try:
+        # Arithmetic: amounts that pass one by one, but whose product has more digits than any number of ours.
+        outcome = fold(book, record.events, position=position)
+        update = describe_update(outcome, position)
+    except (PortfolioError, ArithmeticError) as error:
+        return Rejected(f"{type(error).__name__}: {error}")
+    outputs = _outputs(update)
+    largest = max(len(output.value) for output in outputs)
+    if largest > topics.VALUE_BYTES_MAX:
+        return Rejected(f"what it changes makes a record of {largest} bytes, too large for Kafka; use smaller pages")
+    return Applied(outcome.book, encode_book(outcome.book), outputs)
+
+
+def _read_record(key: bytes | None, value: bytes | None, position: LogPosition, partitions: int) -> AccountEvents:
+    account = read_account(key)
+    record = account_events.decode(value)
+    if record.version > ACCOUNT_EVENTS_VERSION:
+        raise UnreadableRecord(
+            f"version {record.version} of account-events is newer than this worker, which understands "
+            f"{ACCOUNT_EVENTS_VERSION}; upgrade it"
+        )
+    if record.account != account:
+        raise UnreadableRecord(f"the key names account {account!r}, the record {record.account!r}; they must agree")
+    if len(record.events) > EVENTS_PER_PAGE_MAX:
+        raise UnreadableRecord(f"a page of {len(record.events)} events; at most {EVENTS_PER_PAGE_MAX} go in one record")
+    home = partition_of(account, partitions)
+    if position.partition != home:
+        raise UnreadableRecord(
+            f"account {account!r} belongs to partition {home}, the record came in {position.partition}; let the "
+            "producer choose the partition by murmur2 of the key, as Kafka's own clients do"
+        )
+    return record
+
+
+def _outputs(update: LedgerUpdate) -> tuple[Output, ...]:
+    """The records that tell of an update, all in the account's own partition.
+
+    The journal comes first: whoever keeps a copy from it is never behind the views.
+    """
+    account, partition = update.account.encode(), update.position.partition
+    journal = journal_records.encode(JournalRecord(update=update))
+    pnl = pnl_records.encode(PnlRecord(cause="book", snapshot=update.snapshot))
+    return (
+        Output(topics.JOURNAL.name, account, journal, partition),
+        *(
+            Output(
+                topics.POSITIONS.name,
+                account + b":" + snapshot.symbol.encode(),
+                position_records.encode(PositionRecord(snapshot=snapshot)),
+                partition,
+            )
+            for snapshot in update.positions
+        ),
+        *(
+            Output(
+                topics.BALANCES.name,
+                account + b":" + snapshot.asset.encode(),
+                balance_records.encode(BalanceRecord(snapshot=snapshot)),
+                partition,
+            )
+            for snapshot in update.balances
+        ),
+        Output(topics.PNL.name, account, pnl, partition),
+    )

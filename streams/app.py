@@ -1,0 +1,140 @@
+"""The Faust application: the target of `faust -A streams.app worker`.
+
+It works from any directory: the agents are found by the name of their package, and every address comes from the
+settings.
+"""
+
+import logging
+import os
+import ssl
+from pathlib import Path
+from typing import cast
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.types import TopicT
+from yarl import URL
+
+from infra.settings import Settings, load_settings
+from streams import topics
+from streams.books import BookView
+from streams.connection import tls_context
+from streams.creation import ensure_topics
+from streams.recovery import OrderedTableManager
+from streams.tables import BookTable
+
+logger = logging.getLogger(__name__)
+
+STANDBY_REPLICAS = 1
+"""Copies of each table partition that other workers keep current, so that a failover need not read a changelog."""
+
+
+class PortfolioApp(faust.App):
+    """A Faust application that makes sure of its topics before it reads them."""
+
+    def worker_init(self) -> None:
+        """Take the tables to where `faust --datadir` says.
+
+        Faust only notes the option in the environment, after the application has been imported and configured.
+        """
+        directory = os.environ.get("F_DATADIR")
+        if directory:
+            self.conf.datadir = Path(directory).absolute()
+        super().worker_init()
+
+    async def on_first_start(self) -> None:
+        """Make the data directory, with the ones above it, which Faust does not."""
+        self.conf.datadir.mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+
+    async def on_start(self) -> None:
+        """Create missing topics, then start.
+
+        Faust would create them by itself, but keep the log of record for seven days only.
+        """
+        await ensure_topics(load_settings(), on_wait=logger.warning)
+        await super().on_start()
+
+
+def create_app(settings: Settings) -> PortfolioApp:
+    """The application, configured by the settings."""
+    return PortfolioApp(
+        topics.APP_ID,
+        autodiscover=["agents"],
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
+        broker_credentials=_credentials(settings),
+        datadir=str(settings.data_dir.expanduser().absolute() / "faust"),
+        store="rocksdb://?driver=rocksdict",
+        TableManager=OrderedTableManager,
+        Table=BookTable,
+        topic_partitions=settings.partitions,
+        topic_disable_leader=True,
+        processing_guarantee="at_least_once",
+        table_standby_replicas=STANDBY_REPLICAS,
+        # A worker that was killed is missed after the session timeout; its partitions move then.
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.5,
+        broker_commit_interval=1.0,
+        # A rebalance waits for the event in work, so that no other worker gets the partition before its book is
+        # written. `streams.processing.Claim` keeps that wait short.
+        stream_wait_empty=True,
+        # Records may be large, so that a few hundred in memory are enough.
+        stream_buffer_maxsize=512,
+        consumer_max_fetch_size=topics.MESSAGE_BYTES_MAX,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_linger=0.0,
+        producer_compression_type="lz4",
+        producer_max_request_size=topics.MESSAGE_BYTES_MAX,
+        # Until then the producer tries again by itself; a changelog entry that expires stops the worker.
+        producer_request_timeout=300.0,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _credentials(settings: Settings) -> SASLCredentials | SSLCredentials | None:
+    context: ssl.SSLContext | None = tls_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        password = settings.kafka_sasl_password
+        return SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=None if password is None else password.get_secret_value(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else SSLCredentials(context=context)
+
+
+def _input(spec: topics.TopicSpec) -> TopicT:
+    """A topic as raw bytes: `streams.records` decodes, so that what cannot be read is ours to handle."""
+    return app.topic(
+        spec.name,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        partitions=app.conf.topic_partitions,
+    )
+
+
+app = create_app(load_settings())
+
+account_events = _input(topics.ACCOUNT_EVENTS)
+marks = _input(topics.MARKS)
+journal = _input(topics.JOURNAL)
+pnl = _input(topics.PNL)
+
+books = cast(
+    "BookTable[bytes, bytes]",
+    app.Table(
+        topics.BOOKS_TABLE,
+        partitions=app.conf.topic_partitions,
+        key_type=bytes,
+        value_type=bytes,
+        # Values are whole books: a small buffer keeps recovery from holding many of them.
+        recovery_buffer_size=200,
+        standby_buffer_size=50,
+    ),
+)
+book_view = BookView(books)

@@ -1,0 +1,122 @@
+"""How an agent goes through its events without losing one.
+
+Measured on Faust 0.15.3: an exception that leaves an agent loses the event, because the stream acknowledges it in a
+`finally`; a cancelled agent loses it the same way. So agents run over a stream without automatic acknowledgement
+(`noack`), acknowledge what is done, and let nothing out: data that cannot be read is a matter of the agent's own
+(dead letters), a dependency that is down is waited for, and anything else stops the worker. What was not acknowledged
+is read again by whoever gets the partition next.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, cast
+
+import faust
+from faust.types import EventT, StreamT
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+_BACKOFF_FIRST_S = 0.2
+_BACKOFF_MAX_S = 10.0
+
+Event: TypeAlias = EventT[bytes]
+"""An event of a stream of raw records."""
+
+Handle = Callable[[Event], Awaitable[None]]
+
+
+class Abandoned(Exception):
+    """The event is not ours to finish: partitions are being reassigned, or the worker stops."""
+
+
+class Claim:
+    """The right to work on an event, which ends with the partition's assignment.
+
+    A rebalance and a graceful stop wait for events that are being processed. Whoever waits for a dependency
+    therefore asks again and again whether the claim still holds, and gives up when it does not.
+    """
+
+    def __init__(self, app: faust.App, event: Event) -> None:
+        self._app = app
+        self._generation = event.message.generation_id
+        self._ends = time.monotonic() + app.conf.broker_session_timeout
+
+    def require(self) -> None:
+        """Go on only while the partition is ours.
+
+        Raises:
+            Abandoned: It is not.
+        """
+        if not self._app.flow_control.is_active() or self._generation != self._app.consumer_generation_id:
+            raise Abandoned
+
+    @property
+    def is_old(self) -> bool:
+        """Whether so much time has passed that the partition may be another worker's without our knowing.
+
+        A process that was suspended (SIGSTOP, a laptop asleep) goes on where it was, before it hears of the rebalance.
+        """
+        return time.monotonic() > self._ends
+
+    async def wait_for(self, future: "asyncio.Future[None]") -> None:
+        """Wait for a future, as long as the partition is ours; then cancel it.
+
+        Raises:
+            Abandoned: The partition is ours no more.
+        """
+        try:
+            while not future.done():
+                await asyncio.wait([future], timeout=_POLL_S)
+                if not future.done():
+                    self.require()
+        finally:
+            if not future.done():
+                future.cancel()
+        future.result()
+
+    async def back_off(self, attempt: int) -> None:
+        """Wait before another attempt: exponential with jitter, up to ten seconds.
+
+        Args:
+            attempt: How many attempts have failed.
+
+        Raises:
+            Abandoned: The partition is ours no more.
+        """
+        longest = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 10))
+        ends = time.monotonic() + random.uniform(longest / 2, longest)  # noqa: S311 - jitter is no secret
+        while (left := ends - time.monotonic()) > 0:
+            self.require()
+            await asyncio.sleep(min(_POLL_S, left))
+        self.require()
+
+
+async def process(app: faust.App, stream: StreamT[bytes], handle: Handle) -> None:
+    """Give each event to `handle`, which acknowledges it when it is done."""
+    async for event in cast("faust.Stream[bytes]", stream).noack().events():
+        try:
+            await handle(event)
+        except Abandoned:
+            logger.debug("abandoned %s: it will be read again", event.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the event must not be acknowledged
+            await stop_worker(app, event, error)
+
+
+async def stop_worker(app: faust.App, event: Event, error: BaseException) -> None:
+    """Stop the worker, with a non-zero exit code, before the event is acknowledged. Never returns."""
+    message = event.message
+    logger.critical(
+        "stopping: record %s[%d]@%d cannot be processed (%s: %s); it was not acknowledged and will be read again",
+        message.topic,
+        message.partition,
+        message.offset,
+        type(error).__name__,
+        error,
+        exc_info=error,
+    )
+    await app.crash(error)
+    await asyncio.Event().wait()
