@@ -101,9 +101,14 @@ def _journals_of_file(file: Path, reporting: str) -> Iterator[tuple[str, Iterabl
 
 
 def _journals_of_database() -> Iterable[tuple[str, Iterable[Movement]]]:
+    from infra.postgres.errors import DatabaseError
     from infra.postgres.journal import read_movements
 
-    return asyncio.run(read_movements(load_settings().database_dsn)).items()
+    try:
+        return asyncio.run(read_movements(load_settings().database_dsn)).items()
+    except DatabaseError as error:
+        remedy = "Start the service (portfolio up), set DATABASE_URL, or name a file of events with --file"
+        raise RemediableError(f"the journal cannot be read: {error}", remedy) from error
 
 
 def _rows(account: str, gains: Iterable[Gain], year: int | None) -> Iterator[GainRow]:

@@ -12,7 +12,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from portfolio.journal import Booked, EntryKind
+from portfolio.events import Flow
+from portfolio.journal import Booked, Entry, EntryKind
 from portfolio.money import ZERO, exact_arithmetic, ratio, share
 
 
@@ -73,27 +74,39 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
 def movements(booked: Iterable[Booked], reporting: str) -> Iterator[Movement]:
     """The movements of every asset but the reporting currency, in the order of the journal."""
     for item in booked:
-        kind = getattr(item.event, "kind", None)
+        flow_kind = item.event.kind.value if isinstance(item.event, Flow) else None
         for entry in item.entries:
-            for index, posting in enumerate(entry.postings):
-                if posting.asset == reporting or not posting.quantity:
-                    continue
-                yield Movement(
-                    time_us=item.event.time_us,
-                    asset=posting.asset,
-                    quantity=posting.quantity,
-                    value=abs(posting.value),
-                    symbol=entry.symbol,
-                    kind=_kind(entry.kind, kind, index),
-                    is_missing=entry.kind is EntryKind.OPENING,
-                )
+            yield from entry_movements(entry, time_us=item.event.time_us, flow_kind=flow_kind, reporting=reporting)
+
+
+def entry_movements(entry: Entry, *, time_us: int, flow_kind: str | None, reporting: str) -> Iterator[Movement]:
+    """The movements of one journal entry.
+
+    Args:
+        entry: The entry.
+        time_us: When its event happened.
+        flow_kind: The kind of the flow that it books, if it does.
+        reporting: The reporting currency, whose movements gain nothing and are left out.
+    """
+    for index, posting in enumerate(entry.postings):
+        if posting.asset == reporting or not posting.quantity:
+            continue
+        yield Movement(
+            time_us=time_us,
+            asset=posting.asset,
+            quantity=posting.quantity,
+            value=abs(posting.value),
+            symbol=entry.symbol,
+            kind=_kind(entry.kind, flow_kind, index),
+            is_missing=entry.kind is EntryKind.OPENING,
+        )
 
 
 def _kind(entry: EntryKind, flow_kind: str | None, index: int) -> str:
     if entry is EntryKind.FILL:
         # A fill posts what went out, what came in, and then the fee.
         return "fee" if index > 1 else "fill"
-    return str(flow_kind) if entry is EntryKind.FLOW and flow_kind else entry.value
+    return flow_kind if entry is EntryKind.FLOW and flow_kind else entry.value
 
 
 def realized_gains(moves: Iterable[Movement], method: LotMethod) -> Iterator[Gain]:
