@@ -1,0 +1,1 @@
+"""A simulated Binance spot exchange: a tool of its own, described in `docs/exchange.md`."""

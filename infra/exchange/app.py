@@ -1,0 +1,159 @@
+"""The composition of the exchange, and the server that runs it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+from aiohttp import web
+
+from infra.exchange.account_endpoints import ACCOUNT_ENDPOINTS
+from infra.exchange.engine import Exchange
+from infra.exchange.fees import FeeSchedule
+from infra.exchange.journal import Journal
+from infra.exchange.limits import RequestWeights
+from infra.exchange.market import Market
+from infra.exchange.market_endpoints import MARKET_ENDPOINTS
+from infra.exchange.market_streams import MarketStreams
+from infra.exchange.operator_api import OperatorApi
+from infra.exchange.recording import load_recording
+from infra.exchange.records import FlowKind
+from infra.exchange.rest import Gate, rest_routes
+from infra.exchange.security import AccountKey, KeyRing
+from infra.exchange.symbols import Listing
+from infra.exchange.websocket_api import WebSocketApi
+
+_logger = logging.getLogger(__name__)
+_ENDPOINTS = (*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS)
+_ADVANCE_EVERY_S = 0.02
+_TICKERS_EVERY_S = 1.0
+_SHUTDOWN_S = 2.0
+
+DEMO_KEY = AccountKey("demo", "demo-key", "demo-secret")
+_INITIAL_BALANCES = {"USDT": Decimal(25_000), "BTC": Decimal("0.05"), "BNB": Decimal(1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeOptions:
+    """How an exchange is run.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        accounts: Accounts and their keys; each starts with the same balances.
+        speed: How much faster than recorded the market goes.
+        seed: Where in the recording the market is.
+        state: Directory of the journal; none keeps everything in memory.
+        fees: Rates of commission.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    accounts: tuple[AccountKey, ...] = (DEMO_KEY,)
+    speed: Fraction = Fraction(1)
+    seed: int = 0
+    state: Path | None = None
+    fees: FeeSchedule = field(default_factory=FeeSchedule)
+
+
+def wall_clock_us() -> int:
+    """The time, in microseconds."""
+    return time.time_ns() // 1000
+
+
+@asynccontextmanager
+async def running_exchange(options: ExchangeOptions) -> AsyncIterator[str]:
+    """Run an exchange while the context is open.
+
+    Args:
+        options: How.
+
+    Yields:
+        Its base address, `http://host:port`.
+
+    Raises:
+        JournalError: The state is in use or damaged.
+        OSError: The port is taken.
+    """
+    journal = Journal(options.state) if options.state is not None else None
+    try:
+        exchange = build_exchange(options, journal, wall_clock_us)
+        runner = web.AppRunner(
+            build_app(exchange, KeyRing(options.accounts)), access_log=None, shutdown_timeout=_SHUTDOWN_S
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, options.host, options.port).start()
+            host, port, *_ = runner.addresses[0]
+            yield f"http://{host}:{port}"
+        finally:
+            await runner.cleanup()
+    finally:
+        if journal is not None:
+            journal.close()
+
+
+def build_exchange(options: ExchangeOptions, journal: Journal | None, clock: Callable[[], int]) -> Exchange:
+    """Make the exchange without its server; accounts that are new get their first balances."""
+    listing = Listing()
+    market = Market(load_recording(listing), options.speed, options.seed)
+    exchange = Exchange(market, listing, clock, journal, options.fees)
+    for key in options.accounts:
+        if key.account not in exchange.ledger.accounts:
+            for asset, amount in _INITIAL_BALANCES.items():
+                exchange.move(exchange.ledger.account(key.account), asset, amount, FlowKind.INITIAL)
+    return exchange
+
+
+def build_app(exchange: Exchange, keys: KeyRing) -> web.Application:
+    """Make the web application around an exchange."""
+    gate = Gate(exchange, keys, RequestWeights(exchange.listing.weight_limit))
+    websocket_api, streams = WebSocketApi(gate, _ENDPOINTS), MarketStreams(exchange)
+    app = web.Application()
+    app.add_routes(rest_routes(gate, _ENDPOINTS))
+    app.add_routes(OperatorApi(exchange, websocket_api).routes())
+    app.add_routes(
+        [
+            web.get("/ws-api/v3", websocket_api.connect),
+            web.get("/ws", streams.connect),
+            web.get("/ws/{streams:.+}", streams.connect),
+            web.get("/stream", streams.connect),
+        ]
+    )
+
+    async def run_market(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_run_market(exchange, streams), name="exchange-market")
+        task.add_done_callback(_stop_if_failed)
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def close_sockets(_app: web.Application) -> None:
+        await websocket_api.close()
+        await streams.close()
+
+    app.cleanup_ctx.append(run_market)
+    app.on_shutdown.append(close_sockets)
+    return app
+
+
+async def _run_market(exchange: Exchange, streams: MarketStreams) -> None:
+    next_tickers_s = time.monotonic()
+    while True:
+        exchange.advance()
+        if time.monotonic() >= next_tickers_s:
+            next_tickers_s += _TICKERS_EVERY_S
+            streams.send_mini_tickers()
+        await asyncio.sleep(_ADVANCE_EVERY_S)
+
+
+def _stop_if_failed(task: asyncio.Task[None]) -> None:
+    """End the process when the market stands still: an exchange that only looks alive would mislead its clients."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _logger.critical("the market stopped; the exchange ends", exc_info=error)
+        raise SystemExit(1)

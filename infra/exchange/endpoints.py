@@ -1,0 +1,49 @@
+"""What an endpoint is: one handler, reached over REST and, where Binance has it, over the WebSocket API."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from infra.exchange.engine import Exchange
+from infra.exchange.errors import ExchangeError, Refusal
+from infra.exchange.events import TimeUnit
+from infra.exchange.ledger import Account
+from infra.exchange.parameters import Parameters
+
+
+class Call(NamedTuple):
+    """A request that was let through: parameters, the unit of times in the answer, the account if it was signed."""
+
+    exchange: Exchange
+    parameters: Parameters
+    unit: TimeUnit
+    signed_in: Account | None
+
+    @property
+    def account(self) -> Account:
+        """The account that signed."""
+        if self.signed_in is None:
+            raise ExchangeError(Refusal.BAD_KEY_FORMAT)
+        return self.signed_in
+
+    @property
+    def symbol(self) -> str:
+        """The mandatory symbol; an unknown one is refused with -1121."""
+        return self.exchange.listing[self.parameters.symbol()].symbol
+
+
+Weight = int | Callable[[Parameters], int]
+
+
+class Endpoint(NamedTuple):
+    """A handler and where it is found; `weight` is the documented request weight."""
+
+    handler: Callable[[Call], object]
+    method: str
+    path: str
+    weight: Weight
+    websocket_method: str | None = None
+    signed: bool = False
+
+    def weight_of(self, parameters: Parameters) -> int:
+        """The weight of one request."""
+        return self.weight if isinstance(self.weight, int) else self.weight(parameters)

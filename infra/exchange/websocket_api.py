@@ -1,0 +1,183 @@
+"""The WebSocket API at `/ws-api/v3`: the endpoints of REST by name, and the user data stream.
+
+One connection carries any number of subscriptions, one for each account, numbered from zero.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+from aiohttp import web
+
+from infra.exchange.endpoints import Call, Endpoint
+from infra.exchange.errors import ExchangeError, Refusal
+from infra.exchange.events import Event, TimeUnit, in_unit
+from infra.exchange.ledger import Account
+from infra.exchange.parameters import Parameters
+from infra.exchange.rest import Gate, error_response, time_unit
+from infra.exchange.security import verify, websocket_payloads
+from infra.exchange.sockets import ClientSocket
+
+_SUBSCRIPTION_WEIGHT = 2
+_CONNECTION_WEIGHT = 2
+
+
+class _Request(msgspec.Struct):
+    method: str
+    id: int | str | None = None
+    params: dict[str, str | int | float | bool | None] = {}
+
+
+class WebSocketApi:
+    """All connections to the WebSocket API."""
+
+    def __init__(self, gate: Gate, endpoints: Iterable[Endpoint]) -> None:
+        self._gate = gate
+        self._endpoints = {each.websocket_method: each for each in endpoints if each.websocket_method}
+        self._sessions: set[_Session] = set()
+        gate.exchange.user_listeners.append(self._publish)
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """Serve a connection."""
+        try:
+            unit = time_unit(request.query.get("timeUnit"))
+            self._gate.weights.charge(request.remote or "", _CONNECTION_WEIGHT, self._gate.exchange.now_us())
+        except ExchangeError as error:
+            return error_response(error)
+        shows_limits = request.query.get("returnRateLimits", "true").lower() != "false"
+        socket = ClientSocket(request)
+        session = _Session(self._gate, self._endpoints, socket, request.remote or "", unit, shows_limits=shows_limits)
+        self._sessions.add(session)
+        try:
+            return await socket.run(session.on_text)
+        finally:
+            self._sessions.discard(session)
+
+    def disconnect(self) -> int:
+        """Cut every connection that carries user data; returns how many there were."""
+        cut = [session for session in self._sessions if session.subscriptions]
+        for session in cut:
+            session.socket.abort()
+        return len(cut)
+
+    async def close(self) -> None:
+        """End every connection, for a shutdown."""
+        for session in list(self._sessions):
+            await session.socket.close()
+
+    def _publish(self, account: str, events: list[Event]) -> None:
+        for session in self._sessions:
+            session.publish(account, events)
+
+
+class _Session:
+    """What one connection has subscribed to and is told."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        endpoints: dict[str, Endpoint],
+        socket: ClientSocket,
+        address: str,
+        unit: TimeUnit,
+        *,
+        shows_limits: bool,
+    ) -> None:
+        self.socket = socket
+        self.subscriptions: dict[int, str] = {}
+        self._gate = gate
+        self._endpoints = endpoints
+        self._address = address
+        self._unit = unit
+        self._shows_limits = shows_limits
+        self._next_subscription = 0
+        self._own_methods: dict[str, Callable[[dict[str, str]], object]] = {
+            "userDataStream.subscribe.signature": self._subscribe,
+            "userDataStream.unsubscribe": self._unsubscribe,
+            "session.subscriptions": self._list,
+        }
+
+    def publish(self, account: str, events: list[Event]) -> None:
+        """Send an account's events on each subscription to it."""
+        for subscription, subscribed in self.subscriptions.items():
+            if subscribed == account:
+                for event in events:
+                    self._send_event(subscription, event)
+
+    def on_text(self, text: str) -> None:
+        """Answer a request."""
+        request_id: int | str | None = None
+        try:
+            request = _decode(text)
+            request_id = request.id
+            answer: dict[str, object] = {"status": 200, "result": self._answer(request)}
+        except ExchangeError as error:
+            answer = {"status": error.status, "error": error.payload}
+        if self._shows_limits:
+            answer["rateLimits"] = [self._weight_limit()]
+        self.socket.send({"id": request_id} | answer)
+
+    def _answer(self, request: _Request) -> object:
+        method = request.method.removeprefix("v3/")
+        values = {name: _text(value) for name, value in request.params.items() if value is not None}
+        parameters = Parameters(values)
+        endpoint = self._endpoints.get(method)
+        if endpoint is None and method not in self._own_methods:
+            raise ExchangeError(Refusal.BAD_PARAMETER, "method")
+        weight = endpoint.weight_of(parameters) if endpoint else _SUBSCRIPTION_WEIGHT
+        self._gate.weights.charge(self._address, weight, self._gate.exchange.now_us())
+        if endpoint is None:
+            return self._own_methods[method](values)
+        account = self._sign_in(values) if endpoint.signed else None
+        return endpoint.handler(Call(self._gate.exchange, parameters, self._unit, account))
+
+    def _sign_in(self, values: dict[str, str]) -> Account:
+        owner = self._gate.keys.find(values.get("apiKey"))
+        verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.now_us())
+        return self._gate.exchange.ledger.account(owner.account)
+
+    def _subscribe(self, values: dict[str, str]) -> object:
+        account = self._sign_in(values).name
+        if account in self.subscriptions.values():
+            raise ExchangeError(Refusal.SUBSCRIPTION_ACTIVE)
+        subscription = self._next_subscription
+        self._next_subscription += 1
+        self.subscriptions[subscription] = account
+        return {"subscriptionId": subscription}
+
+    def _unsubscribe(self, values: dict[str, str]) -> object:
+        wanted = Parameters(values).integer("subscriptionId")
+        if wanted is not None and wanted not in self.subscriptions:
+            raise ExchangeError(Refusal.SUBSCRIPTION_INACTIVE)
+        ended: Event = {"e": "eventStreamTerminated", "E": self._gate.exchange.now_us()}
+        for subscription in list(self.subscriptions) if wanted is None else [wanted]:
+            del self.subscriptions[subscription]
+            self._send_event(subscription, ended)
+        return {}
+
+    def _list(self, _values: dict[str, str]) -> object:
+        return [{"subscriptionId": subscription} for subscription in self.subscriptions]
+
+    def _send_event(self, subscription: int, event: Event) -> None:
+        self.socket.send({"subscriptionId": subscription, "event": in_unit(event, self._unit)})
+
+    def _weight_limit(self) -> dict[str, object]:
+        weights = self._gate.weights
+        return {
+            "rateLimitType": "REQUEST_WEIGHT",
+            "interval": "MINUTE",
+            "intervalNum": 1,
+            "limit": weights.limit,
+            "count": weights.used(self._address, self._gate.exchange.now_us()),
+        }
+
+
+def _decode(text: str) -> _Request:
+    try:
+        return msgspec.json.decode(text, type=_Request)
+    except msgspec.MsgspecError:
+        raise ExchangeError(Refusal.BAD_JSON) from None
+
+
+def _text(value: str | float | bool) -> str:  # noqa: FBT001 - any JSON value
+    """A JSON value as it stands in a signature: `true`, not `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
