@@ -1,9 +1,11 @@
 """`portfolio replay`: the books of a file, with no broker and no database."""
 
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from portfolio.book import DEFAULT_CASH_ASSETS
-from portfolio.errors import InvalidAmount
+from portfolio.errors import InvalidEvent, MissingRate, PortfolioError
 from portfolio.events import Marks
 from portfolio.money import amount
 from portfolio.replay import AccountReport, InvalidLine, Line, Replay, read_lines, report_account
@@ -54,11 +56,12 @@ def replay(
             for _ in _progress(books.read(_with_rates(events, rate or [])), total):
                 pass
     except InvalidLine as error:
-        _fail(f"{file}: {error}")
+        cause = error.__cause__
+        _fail(
+            f"{file}: {error}" + (f"; or give --rate {cause.asset}=<price>" if isinstance(cause, MissingRate) else "")
+        )
     except OSError as error:
         _fail(f"{file}: {error.strerror or error}; give the path of a readable file")
-    except UnicodeDecodeError as error:
-        _fail(f"{file}: not UTF-8 text (byte {error.start}); decompress or convert it first")
     reports = [report_account(each) for each in books.accounts]
     if json:
         for report in reports:
@@ -75,10 +78,15 @@ def _fail(message: str) -> NoReturn:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[Iterable[str], int | None]]:
+    # What is not UTF-8 is let through, so that the reader can name its line.
     if str(file) == "-":
-        yield sys.stdin, None
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape", newline="")
+        try:
+            yield text, None
+        finally:
+            text.detach()
         return
-    with file.open(encoding="utf-8", newline="") as text:
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
         yield text, file.stat().st_size
 
 
@@ -86,13 +94,13 @@ def _until(lines: Iterator[Line], as_of: str | None, count: int | None) -> Itera
     last_us = None if as_of is None else _time_us(as_of)
     for line in lines:
         if count is not None and line.number > count:
-            break
+            continue  # an export is in no order of its lines, so a later event may be of an earlier line
         if last_us is None or line.event.time_us <= last_us:
             yield line
 
 
 def _time_us(text: str) -> int:
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return int(text) * 1_000
     try:
         moment = datetime.fromisoformat(text)
@@ -103,13 +111,16 @@ def _time_us(text: str) -> int:
 
 
 def _with_rates(lines: Iterator[Line], rates: list[str]) -> Iterator[Line]:
-    given = {}
+    given: dict[str, Decimal] = {}
     for rate in rates:
         asset, _, price = rate.partition("=")
         try:
-            given[asset.strip().upper()] = amount(price.strip())
-        except InvalidAmount as error:
+            if not asset.strip():
+                raise InvalidEvent("no asset is named")
+            marks = Marks(time_us=0, rates={asset.strip().upper(): amount(price.strip())})
+        except PortfolioError as error:
             _fail(f"--rate {rate}: {error}; write it as BNB=512.30")
+        given |= marks.rates
     if given:
         yield Line(0, None, Marks(time_us=0, rates=given))
     yield from lines

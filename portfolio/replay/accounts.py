@@ -9,7 +9,7 @@ from portfolio.events import ExecutionKind, Fill, Marks
 from portfolio.journal import Booked
 from portfolio.ledger import fold
 from portfolio.positions import Position
-from portfolio.replay.formats import InvalidLine, Line
+from portfolio.replay.lines import InvalidLine, Line
 
 _PAGE = 1_000
 
