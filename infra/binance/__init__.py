@@ -1,0 +1,1 @@
+"""Binance spot: reading an account and the market. Nothing here can send an order."""

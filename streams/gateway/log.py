@@ -1,0 +1,204 @@
+"""The account's part of the log of record: read what was published, publish what is new."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from infra.errors import RemediableError
+from infra.settings import Settings
+from portfolio.events import Event
+from streams.connection import client_options
+from streams.gateway.published import Published
+from streams.records import (
+    EVENTS_PER_PAGE_MAX,
+    AccountEvents,
+    DeadLetter,
+    UnreadableRecord,
+    account_events,
+    dead_letters,
+)
+from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS
+
+log = logging.getLogger(__name__)
+
+_DELIVERY_TIMEOUT_MS = 30_000
+_REQUEST_BYTES_MAX = 1_000_000
+_POLL_MS = 1_000
+_STOP_TIMEOUT_S = 1.0
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_MAX_S = 10.0
+_PROGRESS_EVENTS = 100_000
+_USER_STREAM = "binance:user-data"
+
+
+class LogUnavailable(ConnectionError):
+    """Kafka did not take or give a record in time; what it has must be read again before more is published."""
+
+
+@asynccontextmanager
+async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """An idempotent producer that waits for all replicas; it tries to start until the brokers answer.
+
+    It is not transactional: the offsets of the log must have no gaps, because the ledger counts them.
+    """
+    attempt = 0
+    while True:
+        producer = AIOKafkaProducer(
+            **client_options(settings),
+            enable_idempotence=True,
+            acks="all",
+            compression_type="lz4",
+            request_timeout_ms=_DELIVERY_TIMEOUT_MS,
+            max_request_size=_REQUEST_BYTES_MAX,
+        )
+        try:
+            await producer.start()
+            break
+        except KafkaError as error:
+            await producer.stop()
+            wait_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            log.warning("Kafka at %s does not answer (%s); next attempt in %.1f s", settings.brokers, error, wait_s)
+            attempt += 1
+            await asyncio.sleep(wait_s)
+    try:
+        yield producer
+    finally:
+        # Stopping waits for what is on its way. What is given up is published again, and rejected if it did arrive.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await producer.stop()
+
+
+class AccountLog:
+    """Publishes an account's events in order, and knows what was published.
+
+    One record is on its way at a time. A producer that pipelines could drop one record after its timeout and still
+    deliver the next, which would leave a hole that no cursor shows; events that wait meanwhile share the next page.
+
+    Attributes:
+        published: What the log says of the account, this instance's own records included.
+    """
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        """Prepare; `recover` must come first.
+
+        Args:
+            settings: Account, reporting currency and brokers.
+            producer: A started producer of `open_producer`.
+        """
+        self.published = Published()
+        self._settings = settings
+        self._producer = producer
+        self._key = settings.account.encode()
+
+    async def recover(self) -> None:
+        """Read what the log says of the account, from its beginning to its end at this moment.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+            RemediableError: The log was written in another reporting currency.
+        """
+        published = Published()
+        # Not `seek_to_beginning`: it races with the reset that an assignment begins by itself, to the end by default.
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        try:
+            await consumer.start()
+            partition = TopicPartition(ACCOUNT_EVENTS.name, await self._partition())
+            consumer.assign([partition])
+            end = (await consumer.end_offsets([partition]))[partition]
+            while await consumer.position(partition) < end:
+                batch = await consumer.getmany(partition, timeout_ms=_POLL_MS)
+                for message in batch.get(partition, ()):
+                    if message.key == self._key and message.offset < end:
+                        self._recover_record(published, message.value)
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"the log cannot be read: {error!r}") from error
+        finally:
+            await consumer.stop()
+        self.published = published
+        log.info("recovered account %s from the log: %d events", self._settings.account, published.events)
+
+    def _recover_record(self, published: Published, value: bytes | None) -> None:
+        try:
+            record = account_events.decode(value)
+        except UnreadableRecord as error:
+            # The ledger cannot read it either and keeps it as a dead letter: its events count as never published.
+            log.error("a record of the log cannot be read and is left out: %s", error)  # noqa: TRY400 - the reason is the message
+            return
+        if record.reporting != self._settings.reporting_currency:
+            raise RemediableError(
+                f"the log of account {record.account} is kept in {record.reporting}, "
+                f"but PORTFOLIO_REPORTING is {self._settings.reporting_currency}",
+                f"Set PORTFOLIO_REPORTING={record.reporting}, or follow the account under another PORTFOLIO_ACCOUNT",
+            )
+        before = published.events
+        published.add_new(record.events)
+        if before // _PROGRESS_EVENTS != published.events // _PROGRESS_EVENTS:
+            log.info("reading the log: %d events so far", published.events)
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publish events in their order, in pages of up to 1,000; what was published before is left out.
+
+        Raises:
+            LogUnavailable: Kafka did not confirm a page. Whether it has it is not known: recover first.
+        """
+        fresh = self._fresh(events)
+        for start in range(0, len(fresh), EVENTS_PER_PAGE_MAX):
+            await self._publish_page(fresh[start : start + EVENTS_PER_PAGE_MAX])
+
+    def _fresh(self, events: Sequence[Event]) -> list[Event]:
+        # Events of one call never repeat one another, so the log as it was decides.
+        return [event for event in events if self.published.is_new(event)]
+
+    async def _publish_page(self, events: Sequence[Event]) -> None:
+        record = AccountEvents(
+            account=self._settings.account,
+            reporting=self._settings.reporting_currency,
+            cash_assets=tuple(sorted(self._settings.cash_assets - {self._settings.reporting_currency})),
+            events=tuple(events),
+        )
+        value = account_events.encode(record)
+        if len(value) > _REQUEST_BYTES_MAX * 9 // 10 and len(events) > 1:
+            middle = len(events) // 2
+            await self._publish_page(events[:middle])
+            await self._publish_page(events[middle:])
+            return
+        try:
+            await self._producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=self._key)
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"the log did not take a page of {len(events)}: {error!r}") from error
+        self.published.add_new(events)
+
+    async def keep_raw(self, frame: str | bytes, reason: str, time_us: int) -> None:
+        """Keep a frame of the user stream that could not be read, as a dead letter.
+
+        Raises:
+            LogUnavailable: Kafka did not confirm it.
+        """
+        letter = DeadLetter(
+            topic=_USER_STREAM,
+            partition=-1,
+            offset=-1,
+            reason=reason,
+            time_us=time_us,
+            key=self._key,
+            value=frame.encode(errors="replace") if isinstance(frame, str) else frame,
+        )
+        try:
+            await self._producer.send_and_wait(DEAD_LETTERS.name, dead_letters.encode(letter), key=self._key)
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"a dead letter was not taken: {error!r}") from error
+
+    async def _partition(self) -> int:
+        """The partition of the account, by the partitioner that Faust's and aiokafka's producers share."""
+        partitions = sorted(await self._producer.partitions_for(ACCOUNT_EVENTS.name))
+        return int(DefaultPartitioner()(self._key, partitions, partitions))

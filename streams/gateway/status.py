@@ -1,0 +1,82 @@
+"""What the gateway tells operators: a hash in Redis, `portfolio:gateway:<account>`. Best effort."""
+
+import asyncio
+import logging
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from infra.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+_TIMEOUT_S = 1.0
+
+
+class GatewayState(StrEnum):
+    """What the gateway is doing."""
+
+    SYNCING = "syncing"
+    LIVE = "live"
+    RECONNECTING = "reconnecting"
+    STOPPED = "stopped"
+
+
+class GatewayStatus(msgspec.Struct, kw_only=True):
+    """The heartbeat. Times are epoch microseconds by the exchange's clock; zero is never."""
+
+    state: GatewayState = GatewayState.RECONNECTING
+    heartbeat_time_us: int = 0
+    last_sync_time_us: int = 0
+    """When the log and the exchange's balances were last found equal."""
+    last_event_time_us: int = 0
+    sync_errors: int = 0
+    """Connections and syncs that ended in an error since the start."""
+    unread_events: int = 0
+    """Events of the stream that were unknown or could not be read since the start."""
+    rest_latency_ms: float = 0.0
+    weight_used: int = 0
+    """Request weight of the running minute, as the exchange counts it."""
+
+
+def status_key(account: str) -> str:
+    """The key of an account's status in Redis."""
+    return f"portfolio:gateway:{account}"
+
+
+class StatusWriter:
+    """Writes the status while the gateway runs; without Redis it goes on without."""
+
+    def __init__(self, settings: Settings, status: GatewayStatus) -> None:
+        self._key = status_key(settings.account)
+        self._status = status
+        self._redis: Redis = Redis.from_url(
+            settings.redis_dsn, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        )
+        self._is_away = False
+
+    async def close(self) -> None:
+        """Write once more, and close the connection."""
+        await self.write()
+        await self._redis.aclose()
+
+    async def write(self) -> None:
+        """Write the status once."""
+        fields: dict[Any, Any] = {name: str(value) for name, value in msgspec.structs.asdict(self._status).items()}
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._redis.hset(self._key, mapping=fields)
+        except (RedisError, OSError, TimeoutError) as error:
+            if not self._is_away:
+                log.warning("the status cannot be written to Redis: %s", error)
+            self._is_away = True
+        else:
+            self._is_away = False
+
+    async def pause(self) -> None:
+        """Wait until the next heartbeat is due."""
+        await asyncio.sleep(_INTERVAL_S)

@@ -1,0 +1,295 @@
+"""The full sync: what happened while nobody listened, until the log and the exchange agree to the last digit.
+
+The stream is subscribed to before, so whatever happens during the sync waits in the inbox. The balances read over REST
+carry the time of the account's last update. Everything up to that time must explain them; what it does not explain is
+looked at twice before it is booked as a flow.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+import msgspec
+
+from infra.binance.catalogue import Catalogue
+from infra.binance.prices import DAY_MS, MINUTE_MS
+from infra.binance.rest import ROWS_MAX, BinanceRest
+from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind
+from portfolio.money import ZERO, exact_arithmetic
+from streams.gateway.enrich import Enricher
+from streams.gateway.inbox import Inbox
+from streams.gateway.log import AccountLog
+from streams.gateway.published import Quantities
+from streams.gateway.spool import FillSpool
+from streams.records import EVENTS_PER_PAGE_MAX
+
+log = logging.getLogger(__name__)
+
+_SYMBOLS_ALL_MAX = 100
+"""An exchange that lists no more symbols than this is asked for the trades of all of them."""
+
+_LOOKS_MAX = 20
+_LOOK_INTERVAL_S = 0.5
+_STREAM_LAG_MAX_S = 3.0
+_PROGRESS_FILLS = 10_000
+_DAY_US = DAY_MS * 1_000
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Balances, and what explains them."""
+
+    account: BalanceReport
+    flows: tuple[Flow, ...]
+    """Flows of the stream up to the time of the balances."""
+    gaps: dict[str, Decimal]
+    """What no event explains, by asset."""
+    missing: dict[str, Decimal]
+    """What went out without having been there, by asset: it came in before, unseen."""
+
+
+class FullSync:
+    """One full sync of one account."""
+
+    def __init__(
+        self, *, rest: BinanceRest, catalogue: Catalogue, enricher: Enricher, account_log: AccountLog, inbox: Inbox
+    ) -> None:
+        """Prepare.
+
+        Args:
+            rest: Where trades and balances are read.
+            catalogue: The instruments of the exchange.
+            enricher: Adds the rates.
+            account_log: Where to publish; its state says where to go on.
+            inbox: Filled by the stream, which is subscribed to already.
+        """
+        self._rest = rest
+        self._catalogue = catalogue
+        self._enricher = enricher
+        self._log = account_log
+        self._inbox = inbox
+        self._paged: set[str] = set()
+        self._next_ids: dict[str, int] = {}
+        self._pending: list[Event] = []
+
+    async def run(self) -> int:
+        """Sync, and leave in the inbox only what is not published.
+
+        Returns:
+            The time of the account's last update that is covered.
+        """
+        with FillSpool() as spool:
+            await self._page_known(spool)
+            settled = await self._settle(spool)
+            await self._publish(spool, settled)
+        self._inbox.drop_up_to(settled.account.time_us)
+        return settled.account.time_us
+
+    # -- reading
+
+    async def _page_known(self, spool: FillSpool) -> None:
+        if len(self._catalogue) <= _SYMBOLS_ALL_MAX:
+            await self._page_trades(spool, [instrument.symbol for instrument in self._catalogue])
+        else:
+            await self._page_trades(spool, self._log.published.symbols)
+
+    async def _page_trades(self, spool: FillSpool, symbols: Iterable[str]) -> set[str]:
+        """Read the trades of symbols that are not in the log; returns the assets that they name."""
+        assets: set[str] = set()
+        for symbol in sorted(symbols):
+            self._paged.add(symbol)
+            while True:
+                from_id = self._next_ids.get(symbol, self._log.published.next_trade_id(symbol))
+                fills = await self._rest.trades(symbol, from_id, self._catalogue)
+                spool.add(fill for fill in fills if self._log.published.is_new(fill))
+                for fill in fills:
+                    assets |= {fill.base, fill.quote, fill.fee_asset} - {""}
+                if fills:
+                    self._next_ids[symbol] = fills[-1].trade_id
+                if len(fills) < ROWS_MAX:
+                    break
+                log.info("%s: read trades up to id %d; weight used %d", symbol, from_id, self._rest.weight_used)
+        return assets
+
+    async def _page_suspects(self, spool: FillSpool, suspects: set[str]) -> None:
+        """Read the trades of every symbol that touches an asset in question, and on to where those lead."""
+        while suspects:
+            symbols = {
+                instrument.symbol
+                for instrument in self._catalogue
+                if instrument.symbol not in self._paged and {instrument.base, instrument.quote} & suspects
+            }
+            suspects = await self._page_trades(spool, symbols) - suspects
+
+    async def _settle(self, spool: FillSpool) -> Settled:
+        """Read the balances until what is known explains them, or fails to in the same way twice."""
+        before: Settled | None = None
+        for look in range(_LOOKS_MAX):
+            settled = await self._look(spool)
+            if not settled.gaps:
+                return settled
+            if before is not None and before.gaps == settled.gaps:
+                return settled
+            before = settled
+            log.debug("look %d: unexplained %s", look, settled.gaps)
+            await self._page_suspects(spool, set(settled.gaps) | set(settled.missing))
+            # REST may show a trade later than the balances that it changed.
+            active = {symbol for symbol in self._next_ids if self._touches(symbol, settled.gaps)}
+            await self._page_trades(spool, active)
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+        raise SyncUnsettled(f"balances and trades did not come to rest in {_LOOKS_MAX} looks")
+
+    def _touches(self, symbol: str, assets: Iterable[str]) -> bool:
+        instrument = self._catalogue.instrument(symbol)
+        return bool({instrument.base, instrument.quote} & set(assets))
+
+    async def _look(self, spool: FillSpool) -> Settled:
+        account = await self._rest.account()
+        await self._inbox.caught_up(account.time_us, _STREAM_LAG_MAX_S)
+        fills, flows = self._inbox.up_to(account.time_us)
+        spool.add(fill for fill in fills if self._log.published.is_new(fill))
+        flows = [flow for flow in flows if self._log.published.is_new(flow)]
+        quantities = Quantities(self._log.published.quantities.held)
+        for count, event in enumerate(_merged(spool, flows, account.time_us)):
+            quantities.apply(event)
+            if count % EVENTS_PER_PAGE_MAX == 0:
+                await asyncio.sleep(0)
+        totals = {asset: balance.total for asset, balance in account.balances.items()}
+        return Settled(
+            account=account, flows=tuple(flows), gaps=quantities.gaps(totals), missing=dict(quantities.missing)
+        )
+
+    # -- publishing
+
+    async def _publish(self, spool: FillSpool, settled: Settled) -> None:
+        published = self._log.published
+        account_time_us = settled.account.time_us or self._rest.exchange_time_us()
+        is_first = published.is_empty
+        ahead, after = _unexplained(settled, is_first=is_first)
+        events = _merged(spool, settled.flows, account_time_us)
+        first = next(events, None)
+        start_us = account_time_us if first is None else first.time_us
+        await self._publish_ahead(ahead, start_us, account_time_us, is_first=is_first)
+        quantities = Quantities(published.quantities.held)
+        midnight_us = _next_midnight(published.last_time_us or start_us)
+        count = 0
+        for event in _chain(first, events):
+            midnight_us = await self._pass_midnights(midnight_us, event.time_us, quantities)
+            await self._add(event, quantities)
+            count += 1
+            if count % _PROGRESS_FILLS == 0:
+                log.info("backfill: %d of %d events published", count, len(spool) + len(settled.flows))
+        await self._pass_midnights(midnight_us, account_time_us, quantities)
+        for asset, quantity in after.items():
+            flow = _difference(asset, quantity, account_time_us, "after")
+            log.warning("%s %s at the exchange that no event explains: booked as %s", quantity, asset, flow.kind)
+            await self._add(flow, quantities)
+        self._pending.append(msgspec.structs.replace(settled.account, time_us=account_time_us))
+        now_us = self._rest.exchange_time_us()
+        self._pending.append(await self._enricher.valuation(quantities.held, max(now_us, account_time_us)))
+        await self._flush()
+        log.info("synced: %d events backfilled, %d differences booked", count, len(after))
+
+    async def _publish_ahead(
+        self, ahead: dict[str, Decimal], start_us: int, account_time_us: int, *, is_first: bool
+    ) -> None:
+        """Book what must have been there before the first event; one record, so that a crash cannot split it."""
+        if not ahead:
+            return
+        flows = []
+        for asset, quantity in ahead.items():
+            if is_first:
+                flow = Flow(
+                    time_us=start_us, id=f"opening:{asset}", asset=asset, quantity=quantity, kind=FlowKind.OPENING
+                )
+            else:
+                flow = _difference(asset, quantity, account_time_us, "ahead")
+                log.warning("%s %s came in unseen before it was spent: booked as %s", quantity, asset, flow.kind)
+            flows.append(await self._enricher.flow(flow))
+        held = self._log.published.quantities.held.keys() | ahead.keys()
+        await self._log.publish([*flows, await self._enricher.valuation(held, start_us)])
+
+    async def _pass_midnights(self, midnight_us: int, time_us: int, quantities: Quantities) -> int:
+        """Close every day that ended before a time; returns the midnight that is next."""
+        while midnight_us <= time_us:
+            # The price at midnight is the close of the day before.
+            point = await self._enricher.valuation(quantities.held, midnight_us - 1, DAY_MS)
+            self._pending.append(msgspec.structs.replace(point, time_us=midnight_us))
+            midnight_us += _DAY_US
+        return midnight_us
+
+    async def _add(self, event: Fill | Flow, quantities: Quantities) -> None:
+        if isinstance(event, Fill):
+            self._pending.append(await self._enricher.fill(event))
+            quantities.apply(event)
+        else:
+            self._pending.extend(await with_valuation(event, quantities, self._enricher))
+        if len(self._pending) >= EVENTS_PER_PAGE_MAX:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        await self._log.publish(self._pending)
+        self._pending.clear()
+
+
+class SyncUnsettled(RuntimeError):
+    """The account changed faster than it could be read; the sync is to be tried again."""
+
+
+async def with_valuation(flow: Flow, quantities: Quantities, enricher: Enricher) -> list[Event]:
+    """A flow with a valuation point on its right side: before what comes in, after what goes out.
+
+    So the period that the point closes contains no inflow, and ends with the outflow: the time-weighted return is
+    exact. `quantities` follows.
+    """
+    enriched = await enricher.flow(flow)
+    held_before = set(quantities.held)
+    quantities.apply(flow)
+    point = await enricher.valuation(held_before | {flow.asset}, flow.time_us, MINUTE_MS)
+    return [point, enriched] if flow.quantity > ZERO else [enriched, point]
+
+
+def _merged(spool: FillSpool, flows: Iterable[Flow], until_us: int) -> Iterator[Fill | Flow]:
+    """Fills and flows by time, up to the time of the balances; what is later comes with the stream."""
+    until_ms = until_us // 1_000
+    fills = (fill for fill in spool.ordered() if fill.time_us // 1_000 <= until_ms)
+    return heapq.merge(fills, flows, key=lambda event: event.time_us)
+
+
+def _chain(first: Fill | Flow | None, rest: Iterator[Fill | Flow]) -> Iterator[Fill | Flow]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+def _unexplained(settled: Settled, *, is_first: bool) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
+    """What to book ahead of the events and what after them.
+
+    Ahead comes what was spent without having been there; at the first sync also what the balances have more than the
+    events explain: it was held before the log began. So an opening balance is never negative. Where the events explain
+    more than there is, something left at an unknown time, and that is booked after them.
+    """
+    with exact_arithmetic():
+        ahead, after = dict(settled.missing), {}
+        for asset, gap in settled.gaps.items():
+            if is_first and gap > ZERO:
+                ahead[asset] = ahead.get(asset, ZERO) + gap
+            else:
+                after[asset] = gap
+    return dict(sorted(ahead.items())), after
+
+
+def _difference(asset: str, quantity: Decimal, time_us: int, place: str) -> Flow:
+    """A difference found at a time; found again at that time, it is the same flow."""
+    return Flow(
+        time_us=time_us,
+        id=f"difference:{time_us}:{place}:{asset}",
+        asset=asset,
+        quantity=quantity,
+        kind=FlowKind.UNCLASSIFIED,
+    )
+
+
+def _next_midnight(time_us: int) -> int:
+    return time_us - time_us % _DAY_US + _DAY_US

@@ -1,0 +1,212 @@
+"""The gateway against the simulated exchange and a real broker."""
+
+import asyncio
+import random
+import secrets
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+from pydantic import SecretStr
+
+from infra.exchange.app import ExchangeOptions, running_exchange
+from infra.exchange.security import AccountKey
+from infra.settings import Settings
+from portfolio.events import BalanceReport, Fill, Flow, FlowKind, ValuationPoint
+from portfolio.reconciliation import reconcile
+from streams.creation import ensure_topics
+from streams.gateway.status import status_key
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def settings(kafka_brokers: str, redis_url: str) -> AsyncIterator[Settings]:
+    """An exchange of its own, and an account name that no other test uses."""
+    account = f"account-{secrets.token_hex(4)}"
+    keys = AccountKey(account, "test-key", "test-secret")
+    async with running_exchange(ExchangeOptions(accounts=(keys,))) as url:
+        address = url.removeprefix("http://")
+        settings = Settings(
+            binance_api_key=SecretStr("test-key"),
+            binance_secret_key=SecretStr("test-secret"),
+            binance_rest_url=url,
+            binance_ws_api_url=f"ws://{address}/ws-api/v3",
+            binance_stream_url=f"ws://{address}",
+            kafka_brokers=kafka_brokers,
+            redis_url=SecretStr(redis_url),
+            account=account,
+            balance_sync_interval_s=1.0,
+            valuation_interval_s=2.0,
+        )
+        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+        yield settings
+
+
+@pytest.fixture
+async def trader(settings: Settings) -> AsyncIterator[Trader]:
+    trader = Trader(settings.binance_rest_url, settings.account, "test-key", "test-secret")
+    yield trader
+    await trader.close()
+
+
+@pytest.fixture
+async def gateway(settings: Settings, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
+    process = GatewayProcess(settings, tmp_path / "gateway.log")
+    yield process
+    await process.stop(signal.SIGKILL)
+
+
+def agrees(settings: Settings, trader: Trader) -> Callable[[], Awaitable[bool]]:
+    """Whether the folded log has every trade of the exchange once, and its balances."""
+
+    async def check() -> bool:
+        book, _ = await folded(settings)
+        trades = sum(totals.fills for totals in book.symbols.values())
+        return trades == len((await trader.books())["trades"]) and holdings(book) == await trader.totals()
+
+    return check
+
+
+async def read_status(settings: Settings) -> dict[str, str]:
+    async with redis.asyncio.from_url(settings.redis_dsn, decode_responses=True) as client:
+        status = await client.hgetall(status_key(settings.account))
+    return {str(name): str(value) for name, value in status.items()}
+
+
+def is_live(settings: Settings) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return (await read_status(settings)).get("state") == "live"
+
+    return check
+
+
+async def published_trades(settings: Settings) -> list[tuple[str, int]]:
+    events = [event for record in await read_log(settings) for event in record.events]
+    return [(event.symbol, event.trade_id) for event in events if isinstance(event, Fill)]
+
+
+async def exchange_trades(trader: Trader) -> list[tuple[str, int]]:
+    return [(trade["symbol"], trade["id"]) for trade in (await trader.books())["trades"]]
+
+
+async def trade(trader: Trader, count: int, seed: int, *, pause_s: float, has_flows: bool = True) -> None:
+    """A seeded run of small orders, with a deposit and a withdrawal in it."""
+    chance = random.Random(seed)
+    for number in range(count):
+        symbol = chance.choice(["BTCUSDT", "ETHUSDT"])
+        quantity = {"BTCUSDT": "0.0004", "ETHUSDT": "0.008"}[symbol]
+        side = "BUY" if number < 4 else chance.choice(["BUY", "SELL"])
+        if symbol == "ETHUSDT" and side == "SELL" and (await trader.totals()).get("ETH", 0) < 1:
+            side = "BUY"
+        await trader.market_order(symbol, side, quantity)
+        if has_flows and number == count // 3:
+            await trader.deposit("USDT", "1234.5678")
+        if has_flows and number == count // 2:
+            await trader.withdraw("BTC", "0.003")
+        await asyncio.sleep(pause_s)
+
+
+async def test_the_first_sync_opens_with_what_was_held_before_any_trade(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    start = await trader.totals()
+    for side, quantity in (("BUY", "0.002"), ("SELL", "0.001"), ("BUY", "0.0015")):
+        await trader.market_order("BTCUSDT", side, quantity)
+    await gateway.start()
+    await eventually(agrees(settings, trader))
+
+    first, *_ = await read_log(settings)
+    openings = [event for event in first.events if isinstance(event, Flow)]
+    assert {flow.asset: flow.quantity for flow in openings} == start
+    assert {flow.kind for flow in openings} == {FlowKind.OPENING}
+    assert all(flow.rates.get(flow.asset) for flow in openings if flow.asset != "USDT")
+    book, outcomes = await folded(settings)
+    assert not reconcile(book)
+    assert not [warning for outcome in outcomes for warning in outcome.warnings]
+    assert await published_trades(settings) == await exchange_trades(trader)
+
+    assert await gateway.stop() == 0, gateway.output
+
+
+async def test_live_events_come_in_order_each_fill_before_its_balances(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    await gateway.start()
+    await eventually(is_live(settings))
+    before = len(await read_log(settings))
+    await trade(trader, 12, seed=1, pause_s=0.02)
+    await eventually(agrees(settings, trader))
+    await asyncio.sleep(2.5)  # time for a balance sync and a valuation point
+
+    events = [event for record in (await read_log(settings))[before:] for event in record.events]
+    fills = [event for event in events if isinstance(event, Fill)]
+    assert [(fill.symbol, fill.trade_id) for fill in fills] == await exchange_trades(trader)
+    for place, event in enumerate(events):
+        if isinstance(event, Fill):
+            following = next(later for later in events[place:] if isinstance(later, BalanceReport))
+            assert {event.base, event.quote} <= following.balances.keys()
+            assert event.dust_limit > 0
+            assert event.fee_asset in {"USDT", event.base} or event.rates[event.fee_asset] > 0
+    flows = [event for event in events if isinstance(event, Flow)]
+    assert [(flow.asset, str(flow.quantity)) for flow in flows] == [("USDT", "1234.56780000"), ("BTC", "-0.00300000")]
+    assert any(isinstance(event, BalanceReport) and event.complete for event in events)
+    assert [event for event in events if isinstance(event, ValuationPoint)]
+    # Each event's balances were true when it was booked: at no point do ledger and exchange differ.
+    book, _ = await folded(settings)
+    assert not reconcile(book)
+
+
+@pytest.mark.parametrize("seed", [3])
+async def test_killed_while_trading_goes_on_it_loses_nothing_and_doubles_nothing(
+    settings: Settings, trader: Trader, gateway: GatewayProcess, seed: int
+) -> None:
+    chance = random.Random(seed)
+    trading = asyncio.create_task(trade(trader, 150, seed, pause_s=0.03))
+    for _ in range(3):
+        await gateway.start()
+        await asyncio.sleep(chance.uniform(1.2, 3.0))
+        await gateway.stop(signal.SIGKILL)
+    await trading
+    await gateway.start()
+    await eventually(agrees(settings, trader))
+
+    book, _ = await folded(settings)
+    assert holdings(book) == await trader.totals()
+    assert not reconcile(book)
+    unique = Counter(dict.fromkeys(await published_trades(settings), 1))
+    assert unique == Counter(await exchange_trades(trader))
+
+
+async def test_a_gap_after_a_disconnect_is_backfilled(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    await gateway.start()
+    await eventually(is_live(settings))
+    trading = asyncio.create_task(trade(trader, 60, seed=5, pause_s=0.02, has_flows=False))
+    for _ in range(3):
+        await asyncio.sleep(0.4)
+        await trader.disconnect()
+    await trading
+    await eventually(agrees(settings, trader))
+    await eventually(is_live(settings))
+    assert sorted(await published_trades(settings)) == sorted(await exchange_trades(trader))
+    flows = [e for record in await read_log(settings) for e in record.events if isinstance(e, Flow)]
+    assert not [flow for flow in flows if flow.id.startswith("difference")], gateway.output
+
+    status = await read_status(settings)
+    assert int(status["sync_errors"]) >= 1
+    assert int(status["last_sync_time_us"]) > 0
+
+
+async def test_a_wrong_key_is_one_clear_line(settings: Settings, tmp_path: Path) -> None:
+    wrong = settings.model_copy(update={"binance_api_key": SecretStr("another-key")})
+    process = GatewayProcess(wrong, tmp_path / "wrong.log")
+    await process.start()
+    assert await process.exit_code() == 1
+    assert "Binance refused the API key" in process.output
+    assert "Traceback" not in process.output
