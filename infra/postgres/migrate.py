@@ -11,6 +11,7 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -84,7 +85,7 @@ async def wait_for_database(dsn: str, *, wait_s: float, on_wait: Callable[[str],
             return
 
 
-async def current_revision(connection: asyncpg.Connection) -> str | None:
+async def current_revision(connection: asyncpg.Connection | PoolConnectionProxy) -> str | None:
     """The revision of the database, None if it was never migrated."""
     if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None

@@ -1,0 +1,98 @@
+"""The application: routes, errors, headers, and what they need."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems, schemas
+from api.dependencies import Services
+from api.examples import add_examples
+from api.routes import admin, health, portfolio
+from infra.postgres.reader import Reader
+from infra.redis.client import RedisClient
+from infra.settings import Settings
+
+_DASHBOARD: Final = Path(__file__).parent / "dashboard"
+
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-cache",
+}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application.
+
+    It starts whether or not the servers it needs are there, answers 503 while Postgres is away, and needs Redis for
+    speed only.
+
+    Args:
+        settings: Where Postgres, Redis and Kafka are, and which account is followed.
+    """
+
+    @asynccontextmanager
+    async def opened(app: FastAPI) -> AsyncIterator[None]:
+        services = Services(
+            settings=settings, reader=Reader(settings.database_dsn), redis=RedisClient(settings.redis_dsn)
+        )
+        app.state.services = services
+        try:
+            yield
+        finally:
+            await services.reader.close()
+            await services.redis.close()
+
+    app = FastAPI(
+        title="Portfolio Service",
+        version=_version(),
+        description=schemas.__doc__ or "",
+        lifespan=opened,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    for router in (portfolio.router, health.router, admin.router):
+        app.include_router(router)
+    add_examples(app)
+    app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+class SecurityHeaders:
+    """Adds to every answer what a browser should not do with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and add the headers to what is sent back."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _version() -> str:
+    try:
+        return version("portfolio-service")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,23 @@
+"""`/admin`: the state of the pipeline."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import schemas
+from api.dependencies import ServicesOf
+from api.status import status_of
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+
+@router.get("/status")
+async def status(
+    services: ServicesOf,
+    account: Annotated[
+        str | None,
+        Query(min_length=1, max_length=100, description="The account; without it, the one that the service follows."),
+    ] = None,
+) -> schemas.Status:
+    """Every part of the pipeline, as seen from here. It answers also when the database or Redis is away."""
+    return await status_of(services, account or services.settings.account)

@@ -1,0 +1,156 @@
+"""`/portfolio`: what the accounts hold, what it cost and what it earned."""
+
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Response
+
+from api import answers, schemas
+from api.dependencies import (
+    LIMIT_MAX,
+    AccountQuery,
+    Services,
+    ServicesOf,
+    SymbolQuery,
+    common_reporting,
+    open_view,
+)
+from api.performance import performance_of
+from api.problems import RESPONSES, ProblemError
+from infra.postgres.reader import View, log_positions
+from portfolio.money import ZERO, exact_arithmetic
+from portfolio.performance import PERIODS, Performance, period_start_time_us
+
+router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=RESPONSES)
+
+PeriodQuery = Annotated[
+    str,
+    Query(
+        max_length=10,
+        description=f"How far back: {', '.join(PERIODS)}, or any number of hours, days, weeks or years (12h, 2w).",
+    ),
+]
+
+_CACHE_SECONDS: Final = 60
+_POINTS_MAX: Final = 2_000
+_performance = msgspec.json.Encoder(decimal_format="string")
+_performance_decoder: Final = msgspec.json.Decoder(Performance)
+
+
+@router.get("/overview")
+async def overview(services: ServicesOf, response: Response, account: AccountQuery = None) -> schemas.Overview:
+    """Equity, PnL and balances, all of one moment. Several accounts are added up."""
+    async with open_view(services, response, account) as view:
+        return answers.overview(
+            list(view.accounts.values()),
+            await view.balances(),
+            reporting=common_reporting(services, view),
+            active_positions=await view.count_open_positions(),
+            warnings=await view.count_warnings(),
+        )
+
+
+@router.get("/balances")
+async def balances(services: ServicesOf, response: Response, account: AccountQuery = None) -> list[schemas.Balance]:
+    """Every asset that the ledger or the exchange holds, most valuable first; a row for each account and asset."""
+    async with open_view(services, response, account) as view:
+        return [answers.balance(line) for line in await view.balances()]
+
+
+@router.get("/positions")
+async def positions(
+    services: ServicesOf,
+    response: Response,
+    *,
+    status: Annotated[Literal["open", "closed", "all"], Query(description="Which positions.")] = "all",
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 50,
+    symbol: SymbolQuery = None,
+    account: AccountQuery = None,
+) -> list[schemas.Position]:
+    """Positions, newest first: an open one by when it opened, a closed one by when it closed."""
+    async with open_view(services, response, account) as view:
+        lines = await view.positions(status, symbol=_upper(symbol), limit=limit)
+        return [answers.position(line) for line in lines]
+
+
+@router.get("/metrics")
+async def metrics(
+    services: ServicesOf, response: Response, period: PeriodQuery = "7d", account: AccountQuery = None
+) -> schemas.Metrics:
+    """Performance over a period that ends at the newest prices in the books. Several accounts are measured as one."""
+    _require_known(period)
+    async with open_view(services, response, account) as view:
+        return answers.metrics(
+            list(view.accounts.values()),
+            await _performance_cached(services, view, period),
+            reporting=common_reporting(services, view),
+            period=period,
+        )
+
+
+@router.get("/pnl-by-symbol")
+async def pnl_by_symbol(
+    services: ServicesOf, response: Response, account: AccountQuery = None
+) -> list[schemas.SymbolPnl]:
+    """What each symbol has earned, best first. Several accounts are added up."""
+    async with open_view(services, response, account) as view:
+        reporting = common_reporting(services, view)
+        return [answers.symbol_pnl(line, reporting) for line in await view.symbols()]
+
+
+@router.get("/trade-history")
+async def trade_history(
+    services: ServicesOf,
+    response: Response,
+    symbol: SymbolQuery = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 100,
+    account: AccountQuery = None,
+) -> list[schemas.Trade]:
+    """Fills, newest first."""
+    async with open_view(services, response, account) as view:
+        return [answers.trade(line) for line in await view.fills(symbol=_upper(symbol), limit=limit)]
+
+
+@router.get("/equity")
+async def equity(
+    services: ServicesOf,
+    response: Response,
+    period: PeriodQuery = "24h",
+    points: Annotated[int, Query(ge=2, le=_POINTS_MAX, description="At most about this many.")] = 300,
+    account: AccountQuery = None,
+) -> list[schemas.EquityPoint]:
+    """The equity curve, in order of time; its last point is at the newest prices."""
+    _require_known(period)
+    async with open_view(services, response, account) as view:
+        common_reporting(services, view)
+        end_us = max((state.valued_time_us for state in view.accounts.values()), default=0)
+        start_us = period_start_time_us(period, end_us)
+        lines = await view.equity(start_time_us=start_us, points_max=points)
+        with exact_arithmetic():
+            now: Decimal = sum((line.value for line in await view.balances()), ZERO)
+        return answers.equity_curve(lines, now if view.accounts else None, end_us)
+
+
+async def _performance_cached(services: Services, view: View, period: str) -> Performance:
+    """Measure, or take what was measured of the same books at the same prices."""
+    states = tuple(view.accounts.values())
+    prices = ",".join(str(state.valued_time_us) for state in states)
+    key = f"portfolio:api:performance:1:{period}:{log_positions(states)}:{prices}"
+    if (kept := await services.redis.cached(key)) is not None:
+        return _performance_decoder.decode(kept)
+    measured = await performance_of(view, period)
+    await services.redis.keep(key, _performance.encode(measured), seconds=_CACHE_SECONDS)
+    return measured
+
+
+def _require_known(period: str) -> None:
+    try:
+        period_start_time_us(period, 0)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error}.") from error
+
+
+def _upper(symbol: str | None) -> str | None:
+    return None if symbol is None else symbol.upper()

@@ -1,0 +1,37 @@
+"""`portfolio api`."""
+
+from typing import Annotated
+
+import typer
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: PORTFOLIO_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; default: PORTFOLIO_PORT.")
+    ] = None,
+) -> None:
+    """Serve the REST API and the dashboard.
+
+    It reads Postgres and Redis and starts without them; /health/ready tells when it is of use.
+
+    Example: portfolio api --port 8080
+    """
+    import logging
+
+    import uvicorn
+
+    from api.app import create_app
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host if host is None else host,
+        port=settings.port if port is None else port,
+        log_config=None,
+        access_log=settings.log_level == "DEBUG",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,321 @@
+"""The reader: answers from one consistent snapshot of the database, and never writes."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeAlias
+
+import asyncpg
+
+from infra.postgres.accounts import ACCOUNT_COLUMNS, AccountState
+from infra.postgres.errors import SchemaOutdated, translated_errors
+from infra.postgres.lines import (
+    BalanceLine,
+    EquityLine,
+    FillLine,
+    JournalSum,
+    PositionLine,
+    SymbolLine,
+    ValuationLine,
+    price_of,
+    value_of,
+)
+from infra.postgres.migrate import current_revision, newest_revision
+from portfolio.money import ZERO, exact_arithmetic
+
+PositionFilter: TypeAlias = Literal["open", "closed", "all"]
+
+_ACQUIRE_TIMEOUT_S: Final = 3.0
+_CONNECT_TIMEOUT_S: Final = 3.0
+_COMMAND_TIMEOUT_S: Final = 5.0
+
+
+class Reader:
+    """Reads the books. It connects when it is first asked, so it can start before the database."""
+
+    def __init__(self, dsn: str, *, pool_size_max: int = 10) -> None:
+        """Make a reader.
+
+        Args:
+            dsn: postgresql://user:password@host:port/name.
+            pool_size_max: Connections at most; who comes then waits for one, three seconds at most.
+        """
+        self._dsn = dsn
+        self._pool_size_max = pool_size_max
+        self._pool: asyncpg.Pool | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
+
+    async def check(self) -> None:
+        """Return if the database answers and has the tables of this version.
+
+        Raises:
+            DatabaseUnavailable: It does not answer.
+            SchemaOutdated: It was not migrated.
+        """
+        with translated_errors():
+            async with self._connection() as connection:
+                revision = await current_revision(connection)
+        if revision != newest_revision():
+            raise SchemaOutdated(
+                f"the database is at revision {revision or 'none'}, this version needs {newest_revision()}; "
+                "run `portfolio migrate`"
+            )
+
+    @asynccontextmanager
+    async def view(self, account: str | None = None) -> AsyncIterator["View"]:
+        """Open a consistent view: everything read through it is of the same log positions.
+
+        Args:
+            account: The one account that is looked at; None: all of them.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or not in time.
+            SchemaOutdated: The database was not migrated.
+        """
+        with translated_errors():
+            async with (
+                self._connection() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                rows = await connection.fetch(_SELECT_ACCOUNTS, account)
+                yield View(connection, {row["account"]: AccountState.from_row(tuple(row)) for row in rows})
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=self._pool_size_max,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=_COMMAND_TIMEOUT_S,
+                server_settings={
+                    "application_name": "portfolio-reader",
+                    "default_transaction_read_only": "on",
+                    "timezone": "UTC",
+                },
+            )
+        async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+            yield connection
+
+
+class View:
+    """The accounts at one moment.
+
+    Attributes:
+        accounts: Name to state, in order of the name.
+    """
+
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy, accounts: dict[str, AccountState]) -> None:
+        self.accounts = accounts
+        self._connection = connection
+        self._names = list(accounts)
+
+    async def balances(self) -> list[BalanceLine]:
+        """What is held, by the ledger or the exchange; most valuable first."""
+        rows = await self._connection.fetch(_SELECT_BALANCES, self._names)
+        lines = [_balance_line(self.accounts[row["account"]], row) for row in rows]
+        return sorted(lines, key=lambda line: (-line.value, line.asset, line.account))
+
+    async def positions(
+        self, status: PositionFilter, *, symbol: str | None = None, limit: int | None = None
+    ) -> list[PositionLine]:
+        """Positions, newest first: a closed one by its end, an open one by its start."""
+        rows = await self._connection.fetch(
+            _SELECT_POSITIONS, self._names, None if status == "all" else status, symbol, limit
+        )
+        return [_position_line(self.accounts[row["account"]], row) for row in rows]
+
+    async def count_open_positions(self) -> int:
+        """How many positions are open."""
+        count: int = await self._connection.fetchval(
+            "SELECT count(*) FROM positions WHERE account = ANY($1) AND status = 'open'", self._names
+        )
+        return count
+
+    async def symbols(self) -> list[SymbolLine]:
+        """PnL by symbol, over all accounts of the view; what earned most first.
+
+        What is unrealized belongs to the symbol that opened the position; of an asset that opens none, to the asset
+        against the reporting currency. So both columns add up to the account's own figures, exactly.
+        """
+        totals = await self._connection.fetch(_SELECT_SYMBOLS, self._names)
+        unrealized = await self._unrealized_by_symbol()
+        lines = {row["symbol"]: dict(row) for row in totals}
+        for symbol in unrealized:
+            lines.setdefault(symbol, {"symbol": symbol, "realized": ZERO, "fees": ZERO, "volume": ZERO, "fills": 0})
+        told = [SymbolLine(**values, unrealized=unrealized.get(symbol, ZERO)) for symbol, values in lines.items()]
+        with exact_arithmetic():
+            return sorted(told, key=lambda line: (-(line.realized + line.unrealized), line.symbol))
+
+    async def fills(self, *, symbol: str | None, limit: int) -> list[FillLine]:
+        """Fills, newest first."""
+        rows = await self._connection.fetch(_SELECT_FILLS, self._names, symbol, limit)
+        return [FillLine(**dict(row)) for row in rows]
+
+    async def equity(self, *, start_time_us: int, points_max: int) -> list[EquityLine]:
+        """The equity curve since a time: the last point of each of `points_max` equal intervals, in order of time.
+
+        Spans of up to two days are drawn from every mark, longer ones from the valuation points.
+        """
+        end_us = max((state.valued_time_us for state in self.accounts.values()), default=0)
+        first_us = await self._connection.fetchval(_SELECT_FIRST_POINT, self._names, start_time_us)
+        if first_us is None:
+            return []
+        span_us = max(end_us - first_us, 1)
+        rows = await self._connection.fetch(
+            _SELECT_EQUITY, self._names, first_us, -(-span_us // points_max), span_us <= _EVERY_MARK_SPAN_US
+        )
+        return [EquityLine(**dict(row)) for row in rows]
+
+    async def valuations(self, account: str, *, start_time_us: int) -> list[ValuationLine]:
+        """The valuation points of an account since a time and the last one before it, in order."""
+        rows = await self._connection.fetch(_SELECT_VALUATIONS, account, start_time_us)
+        return [ValuationLine(**dict(row)) for row in rows]
+
+    async def journal_after(self, account: str, sequence: int) -> JournalSum:
+        """What the journal entries after an event add up to."""
+        row = await self._connection.fetchrow(_SUM_JOURNAL, account, sequence)
+        return JournalSum() if row is None else JournalSum(**dict(row))
+
+    async def round_trips(self, *, start_time_us: int) -> list[Decimal]:
+        """The gain of each position that was closed since a time.
+
+        A position that is wholly a missing acquisition was never entered, so it is no round trip.
+        """
+        rows = await self._connection.fetch(_SELECT_ROUND_TRIPS, self._names, start_time_us)
+        return [row["realized"] for row in rows]
+
+    async def count_warnings(self) -> int:
+        """How many warnings the journal holds."""
+        count: int = await self._connection.fetchval(
+            "SELECT count(*) FROM warnings WHERE account = ANY($1)", self._names
+        )
+        return count
+
+    async def _unrealized_by_symbol(self) -> dict[str, Decimal]:
+        opened = await self._connection.fetch(
+            "SELECT account, asset, symbol FROM positions WHERE account = ANY($1) AND status = 'open'", self._names
+        )
+        symbols = {(row["account"], row["asset"]): row["symbol"] for row in opened}
+        sums: dict[str, Decimal] = {}
+        with exact_arithmetic():
+            for line in await self.balances():
+                if line.unrealized:
+                    symbol = symbols.get((line.account, line.asset), f"{line.asset}{line.reporting}")
+                    sums[symbol] = sums.get(symbol, ZERO) + line.unrealized
+        return sums
+
+
+def log_positions(accounts: Sequence[AccountState]) -> str:
+    """Where in the log the accounts stand: `main@3:120`, account, partition and offset, comma-separated."""
+    return ",".join(f"{state.account}@{state.log_partition}:{state.log_offset}" for state in accounts)
+
+
+def _balance_line(account: AccountState, row: asyncpg.Record) -> BalanceLine:
+    price = price_of(account, row["asset"])
+    value, unrealized = value_of(row["quantity"], row["cost"], price)
+    return BalanceLine(
+        **dict(row),
+        reporting=account.reporting,
+        mark=price,
+        value=value,
+        unrealized=unrealized,
+        valued_time_us=account.valued_time_us,
+    )
+
+
+def _position_line(account: AccountState, row: asyncpg.Record) -> PositionLine:
+    values: dict[str, Any] = dict(row)
+    price = price_of(account, row["asset"])
+    cost = values.pop("cost")
+    is_open = row["status"] == "open"
+    values["symbols"] = tuple(values["symbols"])
+    return PositionLine(
+        **values,
+        reporting=account.reporting,
+        current_price=price,
+        unrealized=value_of(row["quantity"], cost, price)[1] if is_open else ZERO,
+    )
+
+
+_EVERY_MARK_SPAN_US: Final = 2 * 86_400_000_000
+
+_SELECT_ACCOUNTS: Final = (
+    f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts "  # noqa: S608 - fixed names
+    "WHERE $1::text IS NULL OR account = $1 ORDER BY account"
+)
+_SELECT_BALANCES: Final = """
+    SELECT account, asset, quantity, cost, average_cost, free, locked, exchange_time_us, difference, reason
+    FROM balances
+    WHERE account = ANY($1) AND (quantity <> 0 OR cost <> 0 OR free <> 0 OR locked <> 0 OR difference <> 0)
+"""
+_SELECT_POSITIONS: Final = """
+    SELECT account, id, asset, symbol, symbols, side, status, quantity, peak_quantity, entry_price, exit_price, cost,
+           realized, fees, fills, missing_quantity, open_time_us, close_time_us
+    FROM positions
+    WHERE account = ANY($1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR $3 = ANY(symbols))
+    ORDER BY coalesce(close_time_us, open_time_us) DESC, id DESC, account
+    LIMIT $4
+"""
+_SELECT_SYMBOLS: Final = """
+    SELECT symbol, sum(realized) AS realized, sum(fees) AS fees, sum(volume) AS volume, sum(fills)::bigint AS fills
+    FROM symbol_totals
+    WHERE account = ANY($1)
+    GROUP BY symbol
+"""
+_SELECT_FILLS: Final = """
+    SELECT account, symbol, execution, trade_id, order_id, time_us, sequence, side, price, quantity, quote_quantity,
+           value, realized, fee, fee_asset, fee_value, maker, strategy, cycle_id
+    FROM fills
+    WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
+    ORDER BY time_us DESC, sequence DESC
+    LIMIT $3
+"""
+_SELECT_FIRST_POINT: Final = """
+    SELECT least(
+        (SELECT min(time_us) FROM valuations WHERE account = ANY($1) AND time_us >= $2),
+        (SELECT min(time_us) FROM pnl_snapshots WHERE account = ANY($1) AND time_us >= $2)
+    )
+"""
+_SELECT_EQUITY: Final = """
+    SELECT account, time_us, equity
+    FROM (
+        SELECT DISTINCT ON (account, (time_us - $2) / $3) account, time_us, equity
+        FROM (
+            SELECT account, time_us, sequence, equity FROM valuations WHERE account = ANY($1) AND time_us >= $2
+            UNION ALL
+            SELECT account, time_us, sequence, equity FROM pnl_snapshots
+            WHERE $4 AND account = ANY($1) AND time_us >= $2
+        ) AS points
+        ORDER BY account, (time_us - $2) / $3, time_us DESC, sequence DESC
+    ) AS last_of_interval
+    ORDER BY time_us, account
+"""
+_SELECT_VALUATIONS: Final = """
+    SELECT account, time_us, sequence, equity, inflow, outflow
+    FROM valuations
+    WHERE account = $1 AND time_us >= coalesce(
+        (SELECT max(time_us) FROM valuations WHERE account = $1 AND time_us <= $2), $2
+    )
+    ORDER BY time_us, sequence
+"""
+_SUM_JOURNAL: Final = """
+    SELECT coalesce(sum(flow), 0) AS flow,
+           coalesce(sum(realized), 0) AS realized,
+           coalesce(sum(flow) FILTER (WHERE flow > 0 AND kind IN ('flow', 'opening')), 0) AS inflow,
+           coalesce(-sum(flow) FILTER (WHERE flow < 0 AND kind IN ('flow', 'opening')), 0) AS outflow
+    FROM journal_entries
+    WHERE account = $1 AND sequence > $2
+"""
+_SELECT_ROUND_TRIPS: Final = """
+    SELECT realized
+    FROM positions
+    WHERE account = ANY($1) AND close_time_us >= $2 AND (missing_quantity = 0 OR missing_quantity < peak_quantity)
+    ORDER BY close_time_us, id
+"""
