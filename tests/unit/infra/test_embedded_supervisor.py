@@ -158,6 +158,8 @@ def test_a_child_is_asked_to_stop_only_once(stack: Stack, tmp_path: Path) -> Non
     child = stack.child("child", counting, is_ready=(tmp_path / "ready").exists)
     stack.supervisor.start(child)
 
+    child.process.request_stop()
+    child.process.wait_until(lambda: (tmp_path / "count").read_text() != "", timeout_s=5)
     stack.supervisor.stop()
 
     assert (tmp_path / "count").read_text() == "x"
