@@ -6,6 +6,7 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,31 @@ async def test_the_first_sync_opens_with_what_was_held_before_any_trade(
     assert await published_trades(settings) == await exchange_trades(trader)
 
     assert await gateway.stop() == 0, gateway.output
+
+
+async def test_what_left_unseen_is_never_a_negative_opening(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    await trader.market_order("BTCUSDT", "BUY", "0.01")
+    await trader.withdraw("BTC", "0.058")  # more than was held before the trade
+    await trader.deposit("ETH", "1")
+    await trader.market_order("ETHUSDT", "SELL", "0.9")  # spent before anything shows where it came from
+    await trader.withdraw("ETH", "0.1")
+    await gateway.start()
+    await eventually(agrees(settings, trader))
+
+    flows = {
+        (event.asset, event.kind): event.quantity
+        for record in await read_log(settings)
+        for event in record.events
+        if isinstance(event, Flow)
+    }
+    assert flows["BTC", FlowKind.UNCLASSIFIED] == Decimal("-0.008")
+    assert flows["ETH", FlowKind.OPENING] == Decimal("0.9")
+    assert {asset for asset, kind in flows if kind is FlowKind.OPENING} == {"USDT", "BNB", "ETH"}
+    book, outcomes = await folded(settings)
+    assert not reconcile(book)
+    assert not [warning for outcome in outcomes for warning in outcome.warnings]
 
 
 async def test_live_events_come_in_order_each_fill_before_its_balances(
