@@ -101,7 +101,7 @@ async def running_exchange(options: ExchangeOptions) -> AsyncIterator[str]:
 def build_exchange(options: ExchangeOptions, journal: Journal | None, clock: Callable[[], int]) -> Exchange:
     """Make the exchange without its server; accounts that are new get their first balances."""
     listing = Listing()
-    market = Market(load_recording(listing), options.speed, options.seed)
+    market = Market(load_recording(), options.speed, options.seed)
     exchange = Exchange(market, listing, clock, journal, options.fees)
     for key in options.accounts:
         if key.account not in exchange.ledger.accounts:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from infra.exchange.extremes import RangeExtremes
 from infra.exchange.recording import Tape
 
 _MINUTE_US = 60_000_000
@@ -50,26 +51,6 @@ def interval_end(interval: str, open_time_us: int) -> int:
     return open_time_us + _INTERVALS_US[interval]
 
 
-class RangeExtremes:
-    """The highest and lowest of any range of a list, from tables of powers of two."""
-
-    def __init__(self, values: list[Decimal]) -> None:
-        self._highest, self._lowest = [values], [values]
-        width = 1
-        while 2 * width <= len(values):
-            highest, lowest = self._highest[-1], self._lowest[-1]
-            self._highest.append([max(pair) for pair in zip(highest, highest[width:], strict=False)])
-            self._lowest.append([min(pair) for pair in zip(lowest, lowest[width:], strict=False)])
-            width *= 2
-
-    def of(self, start: int, end: int) -> tuple[Decimal, Decimal]:
-        """Highest and lowest of `values[start:end]`, which is not empty."""
-        level = (end - start).bit_length() - 1
-        second = end - (1 << level)
-        highest, lowest = self._highest[level], self._lowest[level]
-        return max(highest[start], highest[second]), min(lowest[start], lowest[second])
-
-
 class Candle(NamedTuple):
     """Prices and amounts of a range of trades; flat at the previous price when there were none."""
 
@@ -84,13 +65,13 @@ class Candle(NamedTuple):
     taker_buy_quote_quantity: Decimal
 
     @classmethod
-    def over(cls, tape: Tape, extremes: RangeExtremes, first: int, end: int) -> "Candle":
+    def over(cls, tape: Tape, first: int, end: int) -> "Candle":
         """Total the trades number `first` up to, not including, `end`, counted over all loops."""
         size = len(tape.prints)
         if first == end:
             price, zero = tape.prints[(first - 1) % size].price, Decimal(0)
             return cls(price, price, price, price, zero, zero, 0, zero, zero)
-        high, low = _extremes(extremes, size, first, end)
+        high, low = _extremes(tape.extremes, size, first, end)
         return cls(
             open=tape.prints[first % size].price,
             high=high,

@@ -11,7 +11,7 @@ from fractions import Fraction
 from heapq import merge
 from typing import NamedTuple
 
-from infra.exchange.candles import Candle, RangeExtremes
+from infra.exchange.candles import Candle
 from infra.exchange.recording import LOOP_US, Print, Quote, Tape
 
 # Loop number zero starts at 2024-01-01 00:00:00 UTC.
@@ -57,7 +57,6 @@ class Market:
         self.symbols = tuple(tapes)
         self._speed = speed
         self._shift_us = seed * _SEED_SHIFT_US % LOOP_US
-        self._extremes = {symbol: RangeExtremes([each.price for each in tape.prints]) for symbol, tape in tapes.items()}
 
     def events(self, after_us: int, until_us: int) -> Iterator[MarketEvent]:
         """Everything that happens after one moment, up to and including another, in order of time."""
@@ -91,7 +90,7 @@ class Market:
     def candle(self, symbol: str, open_time_us: int, close_time_us: int) -> Candle:
         """The trades of a symbol from `open_time_us` up to, not including, `close_time_us`."""
         first, end = self.prints_until(symbol, open_time_us - 1), self.prints_until(symbol, close_time_us - 1)
-        return Candle.over(self.tapes[symbol], self._extremes[symbol], first, end)
+        return Candle.over(self.tapes[symbol], first, end)
 
     def _quotes_until(self, symbol: str, time_us: int) -> int:
         loop, offset_us = self._position(time_us)

@@ -7,12 +7,14 @@ its price never changes, so commissions in BNB and rates of BNB can be computed 
 import gzip
 from bisect import bisect_right
 from decimal import Decimal
+from functools import cache
 from importlib import resources
 from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
 from infra.exchange.decimals import ceil_to_step, floor_to_step, truncate
+from infra.exchange.extremes import RangeExtremes
 from infra.exchange.symbols import Listing
 
 BNB_PRICE = Decimal("512.30")
@@ -50,6 +52,7 @@ class Tape:
     def __init__(self, quotes: list[Quote], prints: list[Print]) -> None:
         self.quotes = quotes
         self.prints = prints
+        self.extremes = RangeExtremes([each.price for each in prints])
         self._quote_offsets = [quote.offset_us for quote in quotes]
         self._print_offsets = [each.offset_us for each in prints]
         amounts = [(each, truncate(each.price * each.quantity)) for each in prints]
@@ -79,11 +82,9 @@ class Tape:
         return max(floor_to_step(total / (2 * len(self.quotes)), step), step)
 
 
-def load_recording(listing: Listing) -> dict[str, Tape]:
-    """Read the recording and make the derived symbols.
-
-    Args:
-        listing: The symbols; their ticks and steps round the derived ones.
+@cache
+def load_recording() -> dict[str, Tape]:
+    """Read the recording and make the derived symbols, once a process.
 
     Returns:
         A tape for every listed symbol.
@@ -93,7 +94,7 @@ def load_recording(listing: Listing) -> dict[str, Tape]:
         "BTCUSDT": bitcoin,
         "ETHUSDT": ether,
         "BNBUSDT": _constant_tape(),
-        "ETHBTC": _cross_tape(ether, bitcoin, listing["ETHBTC"].tick),
+        "ETHBTC": _cross_tape(ether, bitcoin, Listing()["ETHBTC"].tick),
     }
 
 

@@ -34,7 +34,7 @@ def time_unit(text: str | None) -> TimeUnit:
 
 def rest_routes(gate: Gate, endpoints: Iterable[Endpoint]) -> list[web.RouteDef]:
     """A route for each endpoint, and one that tells that listen keys are gone."""
-    routes = [web.route(each.method, each.path, _RestHandler(gate, each)) for each in endpoints]
+    routes = [web.route(each.method, each.path, _RestHandler(gate, each).handle) for each in endpoints]
     return [*routes, web.route("*", "/api/v3/userDataStream", _listen_key_gone)]
 
 
@@ -58,7 +58,8 @@ class _RestHandler:
         self._gate = gate
         self._endpoint = endpoint
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request, with the weight that its address has used by now."""
         query = request.raw_path.partition("?")[2]
         body = await request.text()
         try:
