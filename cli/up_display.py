@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.live import Live
@@ -26,16 +27,23 @@ _MARKS = {
 _PLAIN_INTERVAL_S = 2.0
 
 
+class _SteadyConsole(Console):
+    """A console that falls silent when nobody reads it any more; rich's own would end the process then."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Display:
     """Shows stages of parts; safe to call from several threads."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, file: IO[str] | None = None) -> None:
         """Make a display that has shown nothing yet.
 
         Args:
-            console: Where to write; None: standard output.
+            file: Where to write; None: standard output.
         """
-        self._console = console or Console(highlight=False)
+        self._console = _SteadyConsole(file=file, highlight=False)
         self._lock = threading.Lock()
         self._stages: dict[str, tuple[Stage, str]] = {}
         self._said_at: dict[str, float] = {}
@@ -86,14 +94,13 @@ class Display:
 
     def show_addresses(self, parts: Sequence[Part], url: str) -> None:
         """Show what runs where, and the one address to open."""
-        table = Table("part", "address", "log", box=None, pad_edge=False, header_style="bold")
-        for part in parts:
-            table.add_row(part.name, part.address, _short(part.process.log_file))
-        self._console.print()
-        self._console.print(table, soft_wrap=True)
-        self._console.print(
-            f"\nOpen [bold cyan]{url}[/]    (Ctrl-C stops everything, and keeps the data)\n", soft_wrap=True
-        )
+        rows = [(part.name, part.address, _short(part.process.log_file)) for part in parts]
+        names, addresses, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        # Not a table of rich's: that would cut the paths to the width of the terminal.
+        self.say(f"\n[bold]{'part':<{names}}  {'address':<{addresses}}  log[/]")
+        for name, address, log_file in rows:
+            self.say(f"{name:<{names}}  {escape(address):<{addresses}}  {escape(log_file)}".rstrip())
+        self.say(f"\nOpen [bold cyan]{url}[/]    (Ctrl-C stops everything, and keeps the data)\n")
 
     def fail(self, message: str) -> None:
         """Show why the stack ends."""
