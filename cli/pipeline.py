@@ -70,9 +70,12 @@ class Pipeline:
         """What needs nothing else: Kafka, Postgres, Redis and the simulated exchange."""
         return self._servers
 
-    def preparations(self) -> Sequence[Part]:
-        """What is done once the servers run: the database schema and the topics."""
-        return [self._task("migrate"), self._task("topics")]
+    def preparations(self) -> tuple[Part, Part]:
+        """The tasks that the service needs done: the database schema, and the topics.
+
+        The first waits for its database by itself, so it can be started beside the servers.
+        """
+        return self._task("migrate"), self._task("topics")
 
     def services(self) -> Sequence[Part]:
         """The service itself: gateway, workers, API, and the demo trader."""

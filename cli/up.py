@@ -88,8 +88,9 @@ def _run(pipeline: Pipeline, display: Display, url: str, cancelled: threading.Ev
 def _start(pipeline: Pipeline, supervisor: Supervisor, display: Display) -> None:
     for name, reason in pipeline.skipped():
         display.report(name, Stage.SKIPPED, reason)
-    supervisor.start(*pipeline.servers())
-    supervisor.run(*pipeline.preparations())
+    database_schema, topics = pipeline.preparations()
+    supervisor.start(*pipeline.servers(), database_schema)
+    supervisor.start(topics)
     supervisor.start(*pipeline.services())
 
 

@@ -48,6 +48,7 @@ class Child:
     address: str = ""
     port: ListeningPort | None = None
     is_ready: Callable[[], bool] | None = None
+    runs_on: bool = field(default=True, init=False)
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +88,8 @@ class Task:
     directories: Directories
     command: Sequence[str]
     environment: Mapping[str, str]
-    address: str = ""
+    address: str = field(default="", init=False)
+    runs_on: bool = field(default=False, init=False)
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:

@@ -51,6 +51,7 @@ class EmbeddedKafka:
     port: int
     downloader: Downloader
     name: str = "kafka"
+    runs_on: bool = True
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:

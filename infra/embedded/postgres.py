@@ -47,6 +47,7 @@ class EmbeddedPostgres:
     port: int
     settings: Mapping[str, str] = field(default_factory=dict)
     name: str = "postgres"
+    runs_on: bool = True
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class EmbeddedRedis:
     directories: Directories
     port: int
     name: str = "redis"
+    runs_on: bool = True
     process: ManagedProcess = field(init=False)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,8 @@ class Part(Protocol):
 
     process: ManagedProcess
     """The process behind it."""
+    runs_on: bool
+    """Whether it is to run until it is stopped; False for a task, which ends by itself."""
 
     @property
     def address(self) -> str:

@@ -72,7 +72,7 @@ class Supervisor:
         self._groups: list[list[_Watched]] = []
 
     def start(self, *parts: Part) -> None:
-        """Start a group of parts that runs on, and wait until each is ready.
+        """Start a group of parts, and wait until each is ready; a task is ready when it has ended well.
 
         Raises:
             RemediableError: Something outside the service is in the way of one.
@@ -81,14 +81,6 @@ class Supervisor:
         """
         self._groups.append([_Watched(part) for part in parts])
         self._start_together(parts)
-
-    def run(self, *tasks: Part) -> None:
-        """Run a group of tasks side by side and wait until each has ended well; errors as in `start`."""
-        try:
-            self._start_together(tasks)
-        finally:
-            for task in tasks:
-                task.process.stop()
 
     def _start_together(self, parts: Sequence[Part]) -> None:
         abandoned = threading.Event()
@@ -141,6 +133,8 @@ class Supervisor:
     def _restart_dead(self) -> None:
         for watched in [watched for group in self._groups for watched in group]:
             now = time.monotonic()
+            if not watched.part.runs_on:
+                continue
             if watched.restart_at is None:
                 code = watched.part.process.exit_code()
                 if code is not None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,11 @@ def pipeline(options: Options | None = None, **settings: object) -> Pipeline:
     return Pipeline(Settings(**settings), Directories(Path.cwd() / "data"), options or Options())  # type: ignore[arg-type]
 
 
-def names(parts: object) -> list[str]:
-    assert isinstance(parts, list)
+def names(parts: Sequence[Part]) -> list[str]:
     return [part.name for part in parts]
 
 
-def child(parts: object, name: str) -> Child:
-    assert isinstance(parts, list)
+def child(parts: Sequence[Part], name: str) -> Child:
     [found] = [part for part in parts if part.name == name]
     assert isinstance(found, Child)
     return found

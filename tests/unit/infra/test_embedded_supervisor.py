@@ -113,7 +113,7 @@ def test_a_start_can_be_cancelled(stack: Stack) -> None:
 
 def test_tasks_run_to_their_end_and_are_not_watched(stack: Stack, tmp_path: Path) -> None:
     done = tmp_path / "done"
-    stack.supervisor.run(stack.task("task", f"import pathlib; pathlib.Path({str(done)!r}).touch()"))
+    stack.supervisor.start(stack.task("task", f"import pathlib; pathlib.Path({str(done)!r}).touch()"))
 
     assert done.exists()
     assert not stack.supervisor.watch(timeout_s=0.2)
@@ -122,7 +122,7 @@ def test_tasks_run_to_their_end_and_are_not_watched(stack: Stack, tmp_path: Path
 
 def test_a_task_that_fails_is_told_with_the_tail_of_its_log(stack: Stack) -> None:
     with pytest.raises(NotReadyError, match=r"(?s)migrate exited with code 1.*no such table"):
-        stack.supervisor.run(stack.task("migrate", "raise SystemExit('no such table')"))
+        stack.supervisor.start(stack.task("migrate", "raise SystemExit('no such table')"))
 
 
 def test_a_child_that_does_not_heed_the_signal_is_killed_with_its_own_children(stack: Stack, tmp_path: Path) -> None:
