@@ -23,13 +23,17 @@ class ClientSocket:
     Args:
         request: The upgrade request.
         ping_every_s: Time between ping frames.
+        pong_within_s: How old the last pong may be.
     """
 
-    def __init__(self, request: web.Request, *, ping_every_s: float = _PING_EVERY_S) -> None:
+    def __init__(
+        self, request: web.Request, *, ping_every_s: float = _PING_EVERY_S, pong_within_s: float = _PONG_WITHIN_S
+    ) -> None:
         self._request = request
         self._socket = web.WebSocketResponse(autoping=False)
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE_LENGTH)
         self._ping_every_s = ping_every_s
+        self._pong_within_s = pong_within_s
         self._last_pong_s = time.monotonic()
 
     def send(self, message: object) -> None:
@@ -80,6 +84,6 @@ class ClientSocket:
         with suppress(ConnectionError):
             while True:
                 await asyncio.sleep(self._ping_every_s)
-                if time.monotonic() - self._last_pong_s > _PONG_WITHIN_S:
+                if time.monotonic() - self._last_pong_s > self._pong_within_s:
                     self.abort()
                 await self._socket.ping(str(time.time_ns() // 1_000_000).encode())

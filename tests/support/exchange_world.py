@@ -1,6 +1,7 @@
 """A simulated exchange without its server, on a market whose every number is known, and a clock that a test moves."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 from infra.exchange.engine import Exchange
 from infra.exchange.events import Event
@@ -55,7 +56,7 @@ class World:
 
 
 def _tape(bid: str, ask: str, size: str, prints: list[tuple[float, str, str, bool]]) -> Tape:
-    quotes = [Quote(0, Decimal(bid), Decimal(size), Decimal(ask), Decimal(size))]
+    quotes = [Quote(second * SECOND_US, Decimal(bid), Decimal(size), Decimal(ask), Decimal(size)) for second in (0, 6)]
     return Tape(
         quotes,
         [
@@ -65,13 +66,14 @@ def _tape(bid: str, ask: str, size: str, prints: list[tuple[float, str, str, boo
     )
 
 
-def small_market() -> Market:
-    """BTCUSDT 100/101 with trades at 3, 4 and 5 s; ETHUSDT 10/11; BNBUSDT last 20; ETHBTC 0.10000/0.10001."""
+def small_market(speed: Fraction = Fraction(1)) -> Market:
+    """BTCUSDT 100/101, ETHUSDT 10/11, BNBUSDT last 20, ETHBTC 0.10000/0.10001; quoted again at 6 s."""
     prints: list[tuple[float, str, str, bool]] = [
         (0, "100", "1", True),
         (3, "100", "0.4", True),
         (4, "99", "9", True),
         (5, "102", "1", False),
+        (5.5, "99.5", "1", False),
     ]
     return Market(
         {
@@ -79,5 +81,6 @@ def small_market() -> Market:
             "ETHUSDT": _tape("10", "11", "5", [(0, "10", "1", True)]),
             "BNBUSDT": _tape("19.99", "20.01", "50", [(0, "20", "1", True)]),
             "ETHBTC": _tape("0.10000", "0.10001", "3", [(0, "0.1", "1", True)]),
-        }
+        },
+        speed,
     )

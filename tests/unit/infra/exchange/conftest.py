@@ -1,6 +1,7 @@
 """Worlds to test in."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,10 @@ class Reopener:
         self.directory = directory
         self._journals: list[Journal] = []
 
-    def open(self) -> World:
+    def open(self, speed: Fraction = Fraction(1)) -> World:
         self.close()
         self._journals.append(Journal(self.directory))
-        return World(small_market(), Clock(), self._journals[-1], FeeSchedule())
+        return World(small_market(speed), Clock(), self._journals[-1], FeeSchedule())
 
     def close(self) -> None:
         for journal in self._journals:

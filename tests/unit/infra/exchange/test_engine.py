@@ -56,6 +56,9 @@ def test_what_was_taken_is_gone_until_the_next_quote(world: World) -> None:
     _place(world, _market(Side.BUY, "1"))
     assert [trade.price for trade in world.account.trades["BTCUSDT"]] == [_D("101"), _D("101"), _D("101.1")]
     assert [trade.quantity for trade in world.account.trades["BTCUSDT"]] == [_D("1.5"), _D("0.5"), _D("0.5")]
+    world.advance(6)
+    _place(world, _market(Side.BUY, "1"))
+    assert world.account.trades["BTCUSDT"][-1].price == _D("101")
 
 
 def test_a_quote_quantity_is_spent_as_far_as_lots_allow(world: World) -> None:
@@ -119,14 +122,26 @@ def test_resting_orders_fill_by_the_size_of_the_trades_that_reach_them(world: Wo
     assert all(trade.is_maker for trade in world.account.trades["BTCUSDT"])
 
 
+def test_the_highest_bid_is_reached_first(world: World) -> None:
+    world.fund(USDT="1000")
+    lower, higher = _place(world, _limit(Side.BUY, "1", "100")), _place(world, _limit(Side.BUY, "1", "100.5"))
+    world.advance(2)
+    assert (lower.executed, higher.executed) == (0, _D("0.4"))
+
+
 def test_a_trade_at_the_limit_reaches_only_the_side_that_it_hit(world: World) -> None:
     world.fund(BTC="10")
     sell = _place(world, _limit(Side.SELL, "1", "102"))
     world.advance(4)  # 102 traded at 5 s, the buyer took
     assert sell.status is OrderStatus.FILLED
-    sell = _place(world, _limit(Side.SELL, "1", "101"))
-    world.advance(-3)
-    assert sell.status is OrderStatus.NEW
+
+
+def test_a_trade_at_the_limit_passes_the_side_that_it_did_not_hit(world: World) -> None:
+    world.fund(USDT="1000")
+    world.advance(4)
+    buy = _place(world, _limit(Side.BUY, "1", "99.5"))
+    world.advance(1)  # 99.5 traded at 5.5 s, the buyer took
+    assert buy.status is OrderStatus.NEW
 
 
 # -- refusals leave no trace
@@ -274,4 +289,4 @@ def test_trade_ids_go_up_with_other_peoples_trades_between(world: World) -> None
     world.advance(4.5)
     _place(world, _market(Side.BUY, "1"))
     first, second = (trade.trade_id for trade in world.account.trades["BTCUSDT"])
-    assert second == first + 4  # trades at 3, 4 and 5 s came between
+    assert second == first + 5  # trades at 3, 4, 5 and 5.5 s came between

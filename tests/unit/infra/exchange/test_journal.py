@@ -1,6 +1,7 @@
 """What the journal keeps through restarts and kills."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -29,6 +30,16 @@ def test_a_restart_goes_on_with_orders_and_ids(reopener: Reopener) -> None:
     assert order.executed == 1
     assert world.account.trades["BTCUSDT"][-1].trade_id > last_id
     assert world.exchange.place(world.account, _REST).placed.order_id == order.placed.order_id + 1
+
+
+def test_an_accounts_trade_ids_go_up_when_the_market_becomes_slower(reopener: Reopener) -> None:
+    world = reopener.open(speed=Fraction(10))
+    world.fund(USDT="1000", BNB="1")
+    world.exchange.place(world.account, _BUY)
+    world = reopener.open(speed=Fraction(1))
+    world.exchange.place(world.account, _BUY)
+    ids = [trade.trade_id for trade in world.account.trades["BTCUSDT"]]
+    assert ids == sorted(set(ids))
 
 
 def test_a_torn_last_line_is_cut_off_and_everything_before_it_stands(reopener: Reopener) -> None:

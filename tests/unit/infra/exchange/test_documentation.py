@@ -1,0 +1,27 @@
+"""`docs/exchange.md` names what the exchange has."""
+
+from pathlib import Path
+
+import pytest
+
+import infra.exchange
+from infra.exchange.account_endpoints import ACCOUNT_ENDPOINTS
+from infra.exchange.endpoints import Endpoint
+from infra.exchange.market_endpoints import MARKET_ENDPOINTS
+
+_ROOM = Path(infra.exchange.__file__).parent
+_TEXT = (_ROOM.parents[1] / "docs" / "exchange.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("endpoint", [*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS], ids=lambda each: each.websocket_method)
+def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
+    assert endpoint.path.removeprefix("/api/v3/") in _TEXT
+    assert f"`{endpoint.websocket_method}`" in _TEXT
+    if isinstance(endpoint.weight, int):
+        line = next(line for line in _TEXT.splitlines() if f"`{endpoint.websocket_method}`" in line)
+        assert f" {endpoint.weight} " in line
+
+
+def test_every_module_is_named() -> None:
+    modules = {path.stem for path in _ROOM.glob("*.py")} - {"__init__", "decimals"}
+    assert {module for module in modules if f"`{module}`" not in _TEXT} == set()
