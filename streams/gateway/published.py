@@ -6,12 +6,9 @@ values, positions and returns, so that a log of a million fills is read in secon
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
-from msgspec.structs import replace
-
-from portfolio.book import SymbolTotals
-from portfolio.duplicates import Novelty, advance, classify_fill
-from portfolio.events import BalanceReport, Event, ExecutionKind, Fill, Flow, Side, ValuationPoint
+from portfolio.events import BalanceReport, Event, ExecutionKind, Fill, Flow, Side
 from portfolio.money import ZERO, exact_arithmetic
 
 
@@ -27,16 +24,14 @@ class Quantities:
         self.held: dict[str, Decimal] = dict(held or {})
         self.missing: dict[str, Decimal] = {}
 
-    def apply(self, event: Event) -> None:
-        """Follow one event that is new."""
+    def apply(self, *events: Event) -> None:
+        """Follow events that are new."""
         with exact_arithmetic():
-            match event:
-                case Fill():
+            for event in events:
+                if isinstance(event, Fill):
                     self._apply_fill(event)
-                case Flow():
+                elif isinstance(event, Flow):
                     self._move(event.asset, event.quantity)
-                case _:
-                    pass
 
     def _apply_fill(self, fill: Fill) -> None:
         quote_quantity = fill.price * fill.quantity if fill.quote_quantity is None else fill.quote_quantity
@@ -64,6 +59,13 @@ class Quantities:
         return {asset: gap for asset, gap in sorted(pairs.items()) if gap}
 
 
+class _LastExecution(NamedTuple):
+    """The last execution of a symbol and kind; a self-trade is one of two orders."""
+
+    id: int
+    orders: tuple[int, ...]
+
+
 class Published:
     """What was published of an account so far.
 
@@ -71,7 +73,6 @@ class Published:
         quantities: What the ledger holds after it.
         assets: Every asset that was ever named.
         last_time_us: Time of the newest event; zero before the first.
-        last_valuation_us: Time of the newest valuation point; zero before the first.
         events: Number of events that were new.
     """
 
@@ -79,9 +80,8 @@ class Published:
         self.quantities = Quantities()
         self.assets: set[str] = set()
         self.last_time_us = 0
-        self.last_valuation_us = 0
         self.events = 0
-        self._symbols: dict[str, SymbolTotals] = {}
+        self._last: dict[tuple[str, ExecutionKind], _LastExecution] = {}
         self._flows: set[str] = set()
 
     @property
@@ -92,51 +92,53 @@ class Published:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every symbol that was ever traded."""
-        return tuple(self._symbols)
+        return tuple(sorted({symbol for symbol, _ in self._last}))
 
     def next_trade_id(self, symbol: str) -> int:
         """The id from which the trades of a symbol are still to be asked for.
 
         The last id itself is asked for again: a self-trade has two rows with it.
         """
-        totals = self._symbols.get(symbol)
-        cursor = totals.cursors.get(ExecutionKind.TRADE) if totals is not None else None
-        return 0 if cursor is None else cursor.last_id
+        last = self._last.get((symbol, ExecutionKind.TRADE))
+        return 0 if last is None else last.id
 
     def is_new(self, event: Event) -> bool:
         """Whether the ledger would book the event."""
-        match event:
-            case Fill():
-                return classify_fill(event, self._symbols.get(event.symbol) or SymbolTotals()) is Novelty.NEW
-            case Flow():
-                return event.id not in self._flows
-            case _:
+        if isinstance(event, Fill):
+            last = self._last.get((event.symbol, event.execution))
+            if last is None or event.trade_id > last.id:
                 return True
+            return event.trade_id == last.id and event.order_id not in last.orders
+        return not (isinstance(event, Flow) and event.id in self._flows)
 
     def add_new(self, events: Iterable[Event]) -> None:
         """Take note of what was published; duplicates change nothing, as in the ledger."""
+        fresh = []
         for event in events:
             if self.is_new(event):
-                self._add(event)
+                self._note(event)
+                fresh.append(event)
+        self.quantities.apply(*fresh)
 
-    def _add(self, event: Event) -> None:
+    def _note(self, event: Event) -> None:
         self.events += 1
         self.last_time_us = max(self.last_time_us, event.time_us)
         match event:
             case Fill():
-                totals = self._symbols.get(event.symbol) or SymbolTotals()
-                cursor = advance(totals.cursors.get(event.execution), event)
-                self._symbols[event.symbol] = replace(totals, cursors={**totals.cursors, event.execution: cursor})
-                self.assets |= {event.base, event.quote}
-                if event.fee_asset:
-                    self.assets.add(event.fee_asset)
+                self._note_fill(event)
             case Flow():
                 self._flows.add(event.id)
                 self.assets.add(event.asset)
             case BalanceReport():
                 self.assets |= event.balances.keys()
-            case ValuationPoint():
-                self.last_valuation_us = max(self.last_valuation_us, event.time_us)
             case _:
                 pass
-        self.quantities.apply(event)
+
+    def _note_fill(self, fill: Fill) -> None:
+        key = (fill.symbol, fill.execution)
+        last = self._last.get(key)
+        orders = last.orders if last is not None and last.id == fill.trade_id else ()
+        self._last[key] = _LastExecution(fill.trade_id, (*orders, fill.order_id))
+        self.assets |= {fill.base, fill.quote}
+        if fill.fee_asset:
+            self.assets.add(fill.fee_asset)

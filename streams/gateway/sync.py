@@ -7,6 +7,7 @@ looked at twice before it is booked as a flow.
 
 import asyncio
 import heapq
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -151,10 +152,10 @@ class FullSync:
         spool.add(fill for fill in fills if self._log.published.is_new(fill))
         flows = [flow for flow in flows if self._log.published.is_new(flow)]
         quantities = Quantities(self._log.published.quantities.held)
-        for count, event in enumerate(_merged(spool, flows, account.time_us)):
-            quantities.apply(event)
-            if count % EVENTS_PER_PAGE_MAX == 0:
-                await asyncio.sleep(0)
+        events = _merged(spool, flows, account.time_us)
+        while page := tuple(itertools.islice(events, EVENTS_PER_PAGE_MAX)):
+            quantities.apply(*page)
+            await asyncio.sleep(0)
         totals = {asset: balance.total for asset, balance in account.balances.items()}
         return Settled(
             account=account, flows=tuple(flows), gaps=quantities.gaps(totals), missing=dict(quantities.missing)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
+from aiokafka import TopicPartition
 from pydantic import SecretStr
 
 from infra.exchange.app import ExchangeOptions, running_exchange
@@ -20,7 +21,9 @@ from portfolio.events import BalanceReport, Fill, Flow, FlowKind, ValuationPoint
 from portfolio.reconciliation import reconcile
 from streams.creation import ensure_topics
 from streams.gateway.status import status_key
-from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+from streams.records import MarksPage, marks_pages
+from streams.topics import MARKS
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log, reader
 
 pytestmark = pytest.mark.integration
 
@@ -185,6 +188,21 @@ async def test_live_events_come_in_order_each_fill_before_its_balances(
     # Each event's balances were true when it was booked: at no point do ledger and exchange differ.
     book, _ = await folded(settings)
     assert not reconcile(book)
+
+
+async def test_marks_of_all_assets_go_to_every_partition(settings: Settings, gateway: GatewayProcess) -> None:
+    await gateway.start()
+    pages: dict[int, MarksPage] = {}
+    async with reader(settings) as consumer:
+        consumer.assign([TopicPartition(MARKS.name, number) for number in range(settings.partitions)])
+        async with asyncio.timeout(20):
+            while len(pages) < settings.partitions:
+                message = await consumer.getone()
+                page = marks_pages.decode(message.value)
+                if {"BTC", "BNB"} <= page.rates["USDT"].keys():
+                    pages[message.partition] = page
+    assert len({page.time_us for page in pages.values()}) < settings.partitions
+    assert all(Decimal(10_000) < page.rates["USDT"]["BTC"] < Decimal(1_000_000) for page in pages.values())
 
 
 @pytest.mark.parametrize("seed", [3])

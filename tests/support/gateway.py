@@ -123,7 +123,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 async def read_log(settings: Settings) -> list[AccountEvents]:
     """Every record of the account, in order."""
-    async with _consumer(settings) as consumer:
+    async with reader(settings) as consumer:
         partitions = [TopicPartition(ACCOUNT_EVENTS.name, number) for number in range(settings.partitions)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -137,7 +137,8 @@ async def read_log(settings: Settings) -> list[AccountEvents]:
 
 
 @asynccontextmanager
-async def _consumer(settings: Settings) -> AsyncIterator[Any]:
+async def reader(settings: Settings) -> AsyncIterator[Any]:
+    """A consumer that belongs to no group and starts at the beginning of what it is assigned."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.brokers, enable_auto_commit=False, auto_offset_reset="earliest"
     )

@@ -1,68 +1,25 @@
 """Reading over REST, against a server that answers as Binance does when it is in trouble."""
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import pytest
-from aiohttp import web
 
 from infra.binance.catalogue import Catalogue, Instrument
 from infra.binance.errors import KeyRefused, MalformedEvent, RequestRefused
-from infra.binance.prices import DAY_MS, LivePrices, PriceHistory
-from infra.binance.rest import BinanceRest
+from infra.binance.prices import LivePrices, PriceHistory
+from tests.support.scripted_exchange import ScriptedExchange, candles, connected
 
 MINUTE_US = 60_000_000
 BLOCK_US = 1_000 * MINUTE_US
-Answer = tuple[int, object] | tuple[int, object, dict[str, str]]
 CATALOGUE = Catalogue({"BTCUSDT": Instrument(symbol="BTCUSDT", base="BTC", quote="USDT")})
-
-
-class Exchange:
-    """Answers each path from a script; the last answer of a script repeats."""
-
-    def __init__(self) -> None:
-        self.requests: list[web.Request] = []
-        self.scripts: dict[str, list[Answer] | Callable[[web.Request], object]] = {
-            "time": lambda _request: {"serverTime": time.time_ns() // 1_000}
-        }
-
-    async def handle(self, request: web.Request) -> web.Response:
-        name = request.path.removeprefix("/api/v3/")
-        self.requests.append(request)
-        script = self.scripts[name]
-        if callable(script):
-            return web.json_response(script(request))
-        status, body, *headers = script.pop(0) if len(script) > 1 else script[0]
-        return web.json_response(body, status=status, headers=headers[0] if headers else None)
-
-    def count(self, name: str) -> int:
-        return sum(request.path == f"/api/v3/{name}" for request in self.requests)
-
-
-@asynccontextmanager
-async def connected(exchange: Exchange) -> AsyncIterator[BinanceRest]:
-    application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", exchange.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    rest = BinanceRest(rest_url=f"http://127.0.0.1:{port}", api_key="key", secret_key="secret")
-    try:
-        yield rest
-    finally:
-        await rest.close()
-        await runner.cleanup()
 
 
 ACCOUNT = {"updateTime": 1_700_000_000_000, "balances": [{"asset": "BTC", "free": "1.5", "locked": "0.5"}]}
 
 
 async def test_a_rate_limit_is_waited_out_as_asked() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     refused = {"code": -1003, "msg": "Too many requests."}
     exchange.scripts["account"] = [(429, refused, {"Retry-After": "1"}), (200, ACCOUNT, {"X-MBX-USED-WEIGHT-1M": "20"})]
     async with connected(exchange) as rest:
@@ -75,7 +32,7 @@ async def test_a_rate_limit_is_waited_out_as_asked() -> None:
 
 
 async def test_a_server_error_is_tried_again_and_a_clock_error_after_measuring() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     exchange.scripts["account"] = [
         (502, {"code": -1001, "msg": "Disconnected."}),
         (400, {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}),
@@ -88,7 +45,7 @@ async def test_a_server_error_is_tried_again_and_a_clock_error_after_measuring()
 
 
 async def test_requests_are_signed_and_ask_for_microseconds() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     exchange.scripts["account"] = [(200, ACCOUNT)]
     async with connected(exchange) as rest:
         await rest.account()
@@ -99,7 +56,7 @@ async def test_requests_are_signed_and_ask_for_microseconds() -> None:
 
 @pytest.mark.parametrize("code", [-2014, -2015, -1022])
 async def test_a_refused_key_says_what_to_do(code: int) -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     exchange.scripts["account"] = [(401, {"code": code, "msg": "Not this key."})]
     async with connected(exchange) as rest:
         with pytest.raises(KeyRefused, match="Check BINANCE_API_KEY"):
@@ -107,7 +64,7 @@ async def test_a_refused_key_says_what_to_do(code: int) -> None:
 
 
 async def test_a_request_that_is_at_fault_is_not_repeated() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     exchange.scripts["myTrades"] = [(400, {"code": -1100, "msg": "Illegal characters."})]
     async with connected(exchange) as rest:
         with pytest.raises(RequestRefused, match="-1100"):
@@ -121,7 +78,7 @@ async def test_a_request_that_is_at_fault_is_not_repeated() -> None:
 
 
 async def test_nothing_but_reading_can_be_reached() -> None:
-    async with connected(Exchange()) as rest:
+    async with connected(ScriptedExchange()) as rest:
         methods = {name for name in dir(rest) if not name.startswith("_")}
     assert methods == {
         "account", "candles", "catalogue", "close", "exchange_time_us", "latency_ms", "measure_clock", "prices", "sign",
@@ -129,22 +86,8 @@ async def test_nothing_but_reading_can_be_reached() -> None:
     }  # fmt: skip
 
 
-def candles(first_ms: int, last_ms: int) -> Callable[[web.Request], object]:
-    """A market with a candle each minute (or day) of a span, whose close is the number of its minute."""
-
-    def answer(request: web.Request) -> object:
-        step = DAY_MS if request.query["interval"] == "1d" else 60_000
-        start, end = int(request.query.get("startTime", 0)), int(request.query.get("endTime", 10**15))
-        limit = int(request.query["limit"])
-        opens = [time_ms for time_ms in range(first_ms, last_ms, step) if start <= time_ms <= end]
-        chosen = opens[:limit] if "startTime" in request.query else opens[-limit:]
-        return [[time_ms * 1_000, "1", "1", "1", str(time_ms // 60_000)] for time_ms in chosen]
-
-    return answer
-
-
 async def test_past_prices_come_a_thousand_minutes_at_once() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     start_us = 28_000 * BLOCK_US
     exchange.scripts["klines"] = candles(start_us // 1_000, (start_us + 2 * BLOCK_US) // 1_000)
     async with connected(exchange) as rest:
@@ -159,7 +102,7 @@ async def test_past_prices_come_a_thousand_minutes_at_once() -> None:
 
 
 async def test_a_symbol_that_never_traded_has_no_past_price() -> None:
-    exchange = Exchange()
+    exchange = ScriptedExchange()
     exchange.scripts["klines"] = candles(0, 0)
     async with connected(exchange) as rest:
         assert await PriceHistory(rest).price("BTCUSDT", BLOCK_US) is None
