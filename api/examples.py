@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+
+from api.schemas import Problem
 
 EXAMPLES_PATH = Path(__file__).parent / "examples.json"
 
@@ -29,6 +30,7 @@ def add_examples(app: FastAPI) -> None:
         if app.openapi_schema is not None:
             return app.openapi_schema
         document = make_openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
         for path, (request, answer) in by_path.items():
             content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
             content["example"] = answer
@@ -36,8 +38,3 @@ def add_examples(app: FastAPI) -> None:
         return document
 
     app.openapi = with_examples  # type: ignore[method-assign]
-
-
-def documented_paths(app: FastAPI) -> list[str]:
-    """The paths that answer JSON."""
-    return [route.path for route in app.routes if isinstance(route, APIRoute)]

@@ -16,7 +16,7 @@ from infra.redis.client import RedisAway
 
 _STALE_AFTER_S: Final = 15.0
 _KAFKA_TIMEOUT_S: Final = 1.0
-_LIVE_STATES: Final = frozenset({"live"})
+_SILENT_AFTER_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -32,6 +32,21 @@ class _Gateway:
     took_ms: float | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def state(self) -> str | None:
+        """What the gateway last said that it does; None if it never did."""
+        return self.fields.get("state")
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago it last said anything."""
+        return max(0.0, time.time() - (_integer(self.fields, "heartbeat_time_us") or 0) / 1e6)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it should have said something since."""
+        return self.state is not None and self.silent_s > _SILENT_AFTER_S
+
 
 async def status_of(services: Services, account: str) -> schemas.Status:
     """Ask the database, Redis and the broker, and put together what they say about an account."""
@@ -40,27 +55,27 @@ async def status_of(services: Services, account: str) -> schemas.Status:
     )
     state = database.account
     lag_s = None if state is None else max(0.0, time.time() - state.valued_time_us / 1e6)
-    sync_status = _sync_status(gateway.fields.get("state"), lag_s)
+    sync_status = _sync_status(gateway, lag_s)
     return schemas.Status(
         account=account,
         sync_status=sync_status,
-        gateway_state=gateway.fields.get("state"),
-        last_sync=_integer(gateway.fields, "last_sync_time_us"),
+        gateway_state=gateway.state,
+        last_sync=_integer(gateway.fields, "last_sync_time_us") or None,
         last_event=None if state is None else state.event_time_us,
         last_valuation=None if state is None else state.valued_time_us,
         sync_lag_seconds=None if lag_s is None else round(lag_s, 3),
         sync_errors=_integer(gateway.fields, "sync_errors"),
-        api_response_time_ms=_number(gateway.fields, "rest_latency_ms"),
+        api_response_time_ms=_number(gateway.fields, "rest_latency_ms") or None,
         database_connection="disconnected" if database.error else "connected",
         database_response_time_ms=database.took_ms,
         redis_connection="disconnected" if gateway.error else "connected",
         redis_response_time_ms=gateway.took_ms,
         kafka_connection="disconnected" if kafka_error else "connected",
-        binance_connection=_binance(gateway.fields.get("state")),
+        binance_connection=_binance(gateway),
         log_position=None if state is None else log_positions([state]),
         duplicates=0 if state is None else state.duplicates,
         conflicts=0 if state is None else state.conflicts,
-        problems=_problems(services, database, gateway, kafka_error, lag_s),
+        problems=_problems(database, gateway, kafka_error, lag_s),
     )
 
 
@@ -100,23 +115,21 @@ async def _ask_kafka(brokers: str) -> str | None:
     return reason
 
 
-def _sync_status(gateway_state: str | None, lag_s: float | None) -> Literal["live", "syncing", "stale", "unknown"]:
+def _sync_status(gateway: _Gateway, lag_s: float | None) -> Literal["live", "syncing", "stale", "unknown"]:
     if lag_s is None:
-        return "unknown" if gateway_state is None else "syncing"
+        return "unknown" if gateway.state is None or gateway.is_silent else "syncing"
     if lag_s > _STALE_AFTER_S:
         return "stale"
-    return "live" if gateway_state is None or gateway_state in _LIVE_STATES else "syncing"
+    return "live" if gateway.state in {None, "live"} else "syncing"
 
 
-def _binance(gateway_state: str | None) -> schemas.Connection:
-    if gateway_state is None:
+def _binance(gateway: _Gateway) -> schemas.Connection:
+    if gateway.state is None or gateway.is_silent:
         return "unknown"
-    return "connected" if gateway_state in _LIVE_STATES | {"syncing"} else "disconnected"
+    return "connected" if gateway.state in {"live", "syncing"} else "disconnected"
 
 
-def _problems(
-    services: Services, database: _Database, gateway: _Gateway, kafka_error: str | None, lag_s: float | None
-) -> list[str]:
+def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, lag_s: float | None) -> list[str]:
     told = []
     if database.error:
         told.append(f"Postgres: {database.error}")
@@ -127,12 +140,19 @@ def _problems(
     if database.error is None and database.account is None:
         told.append("No account has arrived: is `portfolio gateway` running, and `portfolio worker`?")
     if lag_s is not None and lag_s > _STALE_AFTER_S:
-        told.append(f"The newest prices are {lag_s:.0f} s old: is `portfolio gateway` running, and `portfolio worker`?")
-    state = gateway.fields.get("state")
-    if state is not None and state not in _LIVE_STATES:
-        reason = gateway.fields.get("reason") or gateway.fields.get("last_error") or ""
-        told.append(f"The gateway of {services.settings.account} is {state}{': ' if reason else ''}{reason}")
+        told.append(f"The newest prices are {_age(lag_s)} old: is `portfolio gateway` running, and `portfolio worker`?")
+    if gateway.is_silent:
+        told.append(f"The gateway has said nothing for {_age(gateway.silent_s)}: is `portfolio gateway` running?")
+    elif gateway.state not in {None, "live"}:
+        told.append(f"The gateway is {gateway.state}; its log says why")
     return told
+
+
+def _age(seconds: float) -> str:
+    for length, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _integer(fields: Mapping[str, str], name: str) -> int | None:

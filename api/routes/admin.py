@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query
 
 from api import schemas
 from api.dependencies import ServicesOf
+from api.problems import RESPONSES
 from api.status import status_of
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = APIRouter(prefix="/admin", tags=["admin"], responses={422: RESPONSES[422]})
 
 
 @router.get("/status")

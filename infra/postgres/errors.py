@@ -52,6 +52,7 @@ _UNREACHABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
 _OUTDATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 

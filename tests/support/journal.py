@@ -116,7 +116,17 @@ def sample_pages() -> list[tuple[Event, ...]]:
         (fill(5, "SELL", "11.988", "141.9", base="SOL", time_us=day + 2 * DAY_US + 9, fee="1.7010972"),),
         (fill(6, "BUY", "0.4", "59800", time_us=day + 3 * DAY_US, fee="0.02", fee_asset="BNB", BNB="598"),),
         (
-            fill(7, "BUY", "2", "3100.75", base="ETH", time_us=day + 3 * DAY_US + 7, fee="0.0077", fee_asset="BNB"),
+            fill(
+                7,
+                "BUY",
+                "2",
+                "3100.75",
+                base="ETH",
+                time_us=day + 3 * DAY_US + 7,
+                fee="0.0077",
+                fee_asset="BNB",
+                BNB="598",
+            ),
             fill(8, "SELL", "0.15", "60450", time_us=day + 3 * DAY_US + 8, fee="9.0675"),
         ),
         (deposit("r1", "BNB", "0.01", kind="reward", time_us=day + 3 * DAY_US + 9, BNB="600"),),
