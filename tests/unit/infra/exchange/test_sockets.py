@@ -1,7 +1,5 @@
 """Ping frames, and what becomes of a client that does not answer them."""
 
-import asyncio
-
 from aiohttp import ClientSession, WSMsgType, web
 
 from infra.exchange.sockets import ClientSocket
@@ -20,11 +18,12 @@ async def test_a_client_is_pinged_and_cut_when_it_does_not_answer() -> None:
         host, port, *_ = runner.addresses[0]
         async with ClientSession() as session, session.ws_connect(f"http://{host}:{port}/", autoping=False) as socket:
             for _ in range(16):  # twice as long as the silence that is allowed
-                message = await socket.receive(timeout=5)
-                assert message.type is WSMsgType.PING
-                await socket.pong(message.data)
+                ping = await socket.receive(timeout=5)
+                assert ping.type is WSMsgType.PING
+                await socket.pong(ping.data)
+            message = await socket.receive(timeout=5)
             while message.type is WSMsgType.PING:
-                message = await asyncio.wait_for(socket.receive(), 5)
+                message = await socket.receive(timeout=5)
             assert message.type in {WSMsgType.CLOSED, WSMsgType.ERROR}
     finally:
         await runner.cleanup()
