@@ -21,7 +21,7 @@ from streams.account_log import Rejected, apply_record
 from streams.app import account_events, app, book_view, books
 from streams.dead_letters import dead_letter
 from streams.fence import Fence, Rewinder
-from streams.processing import Claim, Event, process
+from streams.processing import Abandoned, Claim, Event, process
 from streams.publishing import publish
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ async def apply_event(event: Event) -> None:
     next_offset = fence.next_offset(message.partition)
     if message.offset > next_offset:
         rewinder.rewind(message.topic, message.partition, next_offset)
-        return
+        raise Abandoned
     if message.offset < next_offset:
         _write_back(event)
         return
@@ -73,7 +73,7 @@ async def apply_event(event: Event) -> None:
     if claim.is_old:
         # Somebody else may have the partition by now. If not, the record comes again and finds its time.
         rewinder.rewind(message.topic, message.partition, message.offset)
-        return
+        raise Abandoned
     claim.require()
     # From here to the end nothing waits: no rebalance and no other event comes in between.
     if not isinstance(step, Rejected) and key is not None:

@@ -122,8 +122,6 @@ app = create_app(load_settings())
 
 account_events = _input(topics.ACCOUNT_EVENTS)
 marks = _input(topics.MARKS)
-journal = _input(topics.JOURNAL)
-pnl = _input(topics.PNL)
 
 books = cast(
     "BookTable[bytes, bytes]",

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
 
@@ -19,6 +20,7 @@ from faust.types import EventT, StreamT
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE_MAX = 64
 _POLL_S = 0.1
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 10.0
@@ -30,7 +32,7 @@ Handle = Callable[[Event], Awaitable[None]]
 
 
 class Abandoned(Exception):
-    """The event is not ours to finish: partitions are being reassigned, or the worker stops."""
+    """The event is not to be finished now: it is read again, here or elsewhere."""
 
 
 class Claim:
@@ -96,14 +98,38 @@ class Claim:
 
 
 async def process(app: faust.App, stream: StreamT[bytes], handle: Handle) -> None:
-    """Give each event to `handle`, which acknowledges it when it is done."""
-    async for event in cast("faust.Stream[bytes]", stream).noack().events():
+    """Give each event to `handle`, which acknowledges it when it is done.
+
+    The events of a partition are handled one after the other, those of different partitions at the same time: their
+    records then share requests to the brokers, of which a producer has one at a time under way.
+    """
+    partitions: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+    room = asyncio.Semaphore(_AT_ONCE_MAX)
+    running: set[asyncio.Task[None]] = set()
+
+    async def handle_in_turn(event: Event) -> None:
         try:
-            await handle(event)
+            async with partitions[event.message.partition]:
+                await handle(event)
         except Abandoned:
-            logger.debug("abandoned %s: it will be read again", event.message)
+            release(app, event)
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must not be acknowledged
             await stop_worker(app, event, error)
+        finally:
+            room.release()
+
+    async for event in cast("faust.Stream[bytes]", stream).noack().events():
+        await room.acquire()
+        # A task has a copy of the context, and with it the event that Faust's tables take their partition from.
+        task = asyncio.create_task(handle_in_turn(event))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+
+def release(app: faust.App, event: Event) -> None:
+    """Let go of an event that is not acknowledged: rebalance and stop wait for it no longer, and it is read again."""
+    logger.debug("%s was not processed: it will be read again", event.message)
+    app.consumer.unacked.discard(event.message)
 
 
 async def stop_worker(app: faust.App, event: Event, error: BaseException) -> None:
