@@ -43,6 +43,7 @@ _RESTING_ORDERS = 6
 _LITTLE_BNB = Decimal("0.02")
 _BNB_TOP_UP = Decimal("0.3")
 _REFUSED_STATUS = 400
+_UNKNOWN_ORDER = -2011
 _EMPTIED_BNB_TOP_UP_CHANCE = 0.15
 
 
@@ -162,7 +163,7 @@ class DemoTrader:
             (10, self._cancel_oldest),
             (6, self._trade_cross),
             (2, self._deposit_or_withdraw),
-            (1, self._sell_all_bnb),
+            (2, self._sell_all_bnb),
         ]
 
     async def start(self) -> None:
@@ -207,11 +208,10 @@ class DemoTrader:
 
     async def _rest_at_touch(self) -> None:
         """A limit order at the best price of its own side: small trades fill it bit by bit."""
-        symbol = self._choices.choices(("BTCUSDT", "ETHUSDT", "BNBUSDT"), (5, 4, 1))[0]
-        side = "BUY" if symbol == "BNBUSDT" else self._side(self._rules[symbol].base)
-        notional = Decimal(20) if symbol == "BNBUSDT" else self._notional()
+        symbol = self._choices.choice(("BTCUSDT", "ETHUSDT"))
+        side = self._side(self._rules[symbol].base)
         price = self._books[symbol]["bidPrice" if side == "BUY" else "askPrice"]
-        await self._limit(symbol, side, price, notional, order_type="LIMIT")
+        await self._limit(symbol, side, price, self._notional(), order_type="LIMIT")
 
     async def _rest_away(self) -> None:
         """A post-only order a little away from the market, mostly to be cancelled."""
@@ -226,10 +226,17 @@ class DemoTrader:
         await self._limit(symbol, side, price, self._notional(), order_type="LIMIT_MAKER")
 
     async def _cancel_oldest(self) -> None:
-        if self._resting:
+        while self._resting:
             oldest = self._resting.popleft()
-            await self._client.cancel_order(symbol=oldest.symbol, orderId=oldest.order_id)
-            _logger.info("cancelled order %d on %s", oldest.order_id, oldest.symbol)
+            try:
+                await self._client.cancel_order(symbol=oldest.symbol, orderId=oldest.order_id)
+            except BinanceAPIException as error:
+                if error.code != _UNKNOWN_ORDER:
+                    raise
+                _logger.info("order %d on %s was filled meanwhile", oldest.order_id, oldest.symbol)
+            else:
+                _logger.info("cancelled order %d on %s", oldest.order_id, oldest.symbol)
+                return
 
     async def _trade_cross(self) -> None:
         side = self._side("ETH")
