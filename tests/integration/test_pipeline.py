@@ -1,0 +1,143 @@
+"""The whole pipeline as a user starts it: real processes from the exchange's socket to the API's answer."""
+
+import asyncio
+import contextlib
+import json
+import random
+import tempfile
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from tests.support.gateway import Trader, eventually, read_log
+from tests.support.pipeline import PipelineProcess, SecondOpinion
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
+
+ORDERS = (
+    ("BTCUSDT", "0.0012", "0.03"),
+    ("ETHUSDT", "0.02", "0.6"),
+    ("ETHBTC", "0.01", "0.1"),
+)
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[PipelineProcess]:
+    # Not tmp_path: another pytest run closes its parent directory to others, and as root Postgres is another user.
+    with tempfile.TemporaryDirectory(prefix="portfolio-test-", ignore_cleanup_errors=True) as directory:
+        process = PipelineProcess(Path(directory), "--no-demo", "--workers", "2")
+        try:
+            yield process
+        finally:
+            await process.abandon()
+
+
+@pytest.fixture
+async def trader(pipeline: PipelineProcess) -> AsyncIterator[Trader]:
+    trader = Trader(pipeline.exchange_url, "demo", "demo-key", "demo-secret")
+    try:
+        yield trader
+    finally:
+        await trader.close()
+
+
+async def trade(trader: Trader, dice: random.Random, count: int) -> None:
+    """Market orders of every size, mostly buys at first; an order that the balance does not allow is no trade."""
+    for _ in range(count):
+        symbol, least, most = dice.choice(ORDERS)
+        steps = dice.randint(1, int(Decimal(most) / Decimal(least)))
+        with contextlib.suppress(AssertionError):
+            await trader.market_order(symbol, dice.choice(("BUY", "BUY", "SELL")), str(Decimal(least) * steps))
+
+
+async def agreement(pipeline: PipelineProcess, trader: Trader) -> dict[str, Any]:
+    """Wait until the API has every trade of the exchange, and hold all of it against the exchange's own books."""
+    trades = (await trader.books())["trades"]
+
+    async def has_all() -> bool:
+        told = await pipeline.get("/portfolio/trade-history", limit=1000)
+        return len(told) >= len(trades)
+
+    await eventually(has_all, timeout_s=60)
+    told = await pipeline.get("/portfolio/trade-history", limit=1000)
+    assert sorted((t["symbol"], t["trade_id"], t["order_id"]) for t in told) == sorted(
+        (t["symbol"], t["id"], t["orderId"]) for t in trades
+    )
+
+    totals = await trader.totals()
+
+    async def balances_agree() -> bool:
+        rows = await pipeline.get("/portfolio/balances")
+        return {row["asset"]: Decimal(row["ledger_quantity"]) for row in rows if row["asset"] in totals} == totals
+
+    await eventually(balances_agree, timeout_s=30)
+    await eventually(lambda: _nothing_differs(pipeline), timeout_s=30)
+    overview: dict[str, Any] = await pipeline.get("/portfolio/overview")
+    equity, flows, pnl = (Decimal(overview[name]) for name in ("equity", "net_flows", "total_pnl"))
+    assert equity == flows + pnl
+    realized = SecondOpinion(await read_log(pipeline.settings)).book(trades)
+    assert Decimal(overview["realized_pnl"]) == realized
+    by_symbol = await pipeline.get("/portfolio/pnl-by-symbol")
+    assert sum(Decimal(row["realized_pnl"]) for row in by_symbol) == realized
+    return overview
+
+
+async def _nothing_differs(pipeline: PipelineProcess) -> bool:
+    rows = await pipeline.get("/portfolio/balances")
+    return all(Decimal(row["difference"]) == 0 and row["total"] == row["ledger_quantity"] for row in rows)
+
+
+async def first_pnl(brokers: str) -> dict[str, Any]:
+    """What the README's consumer reads."""
+    consumer = AIOKafkaConsumer("portfolio.pnl", bootstrap_servers=brokers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            message = await consumer.getone()
+        record: dict[str, Any] = json.loads(message.value)["snapshot"]
+        return record
+    finally:
+        await consumer.stop()
+
+
+async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
+    pipeline: PipelineProcess, trader: Trader
+) -> None:
+    """Trades, flows, a clean stop in the middle, and the death of gateway and worker: no fill lost, none twice."""
+    dice = random.Random(20261123)
+    await pipeline.start()
+    await trade(trader, dice, 25)
+    await trader.deposit("USDT", "1234.56789")
+    await trader.withdraw("BTC", "0.01")
+    await trade(trader, dice, 10)
+    await agreement(pipeline, trader)
+
+    snapshot = await first_pnl(pipeline.settings.brokers)
+    assert snapshot["account"] == "main"
+    assert Decimal(snapshot["equity"]) == sum(
+        Decimal(snapshot[name]) for name in ("net_flows", "realized", "unrealized")
+    )
+
+    storm = asyncio.create_task(trade(trader, dice, 60))
+    await asyncio.sleep(1)
+    pipeline.kill("gateway")
+    await asyncio.sleep(2)
+    pipeline.kill("streams.app")
+    await storm
+    await agreement(pipeline, trader)
+
+    storm = asyncio.create_task(trade(trader, dice, 200))
+    await asyncio.sleep(1)
+    assert await pipeline.stop() == 0, pipeline.output
+    with contextlib.suppress(httpx.HTTPError):
+        await storm
+
+    await pipeline.start()
+    await trade(trader, dice, 10)
+    overview = await agreement(pipeline, trader)
+    assert overview["active_positions"] > 0
