@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from infra.errors import RemediableError
 from infra.settings import Settings
 from streams.connection import client_options
-from streams.topics import ACCOUNT_EVENTS, TOPICS, Partitions, TopicSpec
+from streams.topics import TOPICS, Partitions, TopicSpec
 
 _REPLICAS_MAX = 3
 _BACKOFF_MAX_S = 5.0
@@ -198,7 +198,7 @@ def _require_whole_log(reports: Iterable[TopicReport]) -> None:
     """A log that is deleted or compacted cannot rebuild the books, and its gaps would stop the fence."""
     for report in reports:
         harmful = [line for line in report.differences if line.startswith(("cleanup.policy", "retention.ms"))]
-        if report.spec is ACCOUNT_EVENTS and harmful:
+        if report.spec.is_log and harmful:
             raise RemediableError(
                 f"the log of record would not be kept: on {report.spec.name}, {'; '.join(harmful)}",
                 f"kafka-configs.sh --alter --topic {report.spec.name} --add-config "

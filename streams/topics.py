@@ -44,6 +44,11 @@ class TopicSpec(NamedTuple):
     max_message_bytes: int = 1024 * 1024
 
     @property
+    def is_log(self) -> bool:
+        """Whether it must be kept for ever and whole, as only the log of record must."""
+        return self.retention_ms == _FOREVER_MS and not self.compacted
+
+    @property
     def configuration(self) -> dict[str, str]:
         """Kafka's own names for it."""
         deletes = self.retention_ms != _FOREVER_MS or not self.compacted
