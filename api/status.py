@@ -14,7 +14,7 @@ from infra.postgres.errors import DatabaseError, describe
 from infra.postgres.reader import log_positions
 from infra.redis.client import RedisAway
 
-_STALE_AFTER_S: Final = 15.0
+_GRACE_S: Final = 15.0
 _KAFKA_TIMEOUT_S: Final = 1.0
 _SILENT_AFTER_S: Final = 10.0
 
@@ -55,7 +55,10 @@ async def status_of(services: Services, account: str) -> schemas.Status:
     )
     state = database.account
     lag_s = None if state is None else max(0.0, time.time() - state.valued_time_us / 1e6)
-    sync_status = _sync_status(gateway, lag_s)
+    # Prices may stand still; a balance sync is on the log at least once in its interval.
+    stale_after_s = services.settings.balance_sync_interval_s + _GRACE_S
+    is_stale = lag_s is not None and lag_s > stale_after_s
+    sync_status = _sync_status(gateway, lag_s, is_stale=is_stale)
     return schemas.Status(
         account=account,
         sync_status=sync_status,
@@ -75,7 +78,7 @@ async def status_of(services: Services, account: str) -> schemas.Status:
         log_position=None if state is None else log_positions([state]),
         duplicates=0 if state is None else state.duplicates,
         conflicts=0 if state is None else state.conflicts,
-        problems=_problems(database, gateway, kafka_error, lag_s),
+        problems=_problems(database, gateway, kafka_error, lag_s if is_stale else None),
     )
 
 
@@ -115,10 +118,12 @@ async def _ask_kafka(brokers: str) -> str | None:
     return reason
 
 
-def _sync_status(gateway: _Gateway, lag_s: float | None) -> Literal["live", "syncing", "stale", "unknown"]:
+def _sync_status(
+    gateway: _Gateway, lag_s: float | None, *, is_stale: bool
+) -> Literal["live", "syncing", "stale", "unknown"]:
     if lag_s is None:
         return "unknown" if gateway.state is None or gateway.is_silent else "syncing"
-    if lag_s > _STALE_AFTER_S:
+    if is_stale:
         return "stale"
     return "live" if gateway.state in {None, "live"} else "syncing"
 
@@ -129,7 +134,7 @@ def _binance(gateway: _Gateway) -> schemas.Connection:
     return "connected" if gateway.state in {"live", "syncing"} else "disconnected"
 
 
-def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, lag_s: float | None) -> list[str]:
+def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, stale_s: float | None) -> list[str]:
     told = []
     if database.error:
         told.append(f"Postgres: {database.error}")
@@ -139,8 +144,10 @@ def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, l
         told.append(f"Kafka does not answer ({kafka_error}); start it, or set KAFKA_BROKERS")
     if database.error is None and database.account is None:
         told.append("No account has arrived: is `portfolio gateway` running, and `portfolio worker`?")
-    if lag_s is not None and lag_s > _STALE_AFTER_S:
-        told.append(f"The newest prices are {_age(lag_s)} old: is `portfolio gateway` running, and `portfolio worker`?")
+    if stale_s is not None:
+        told.append(
+            f"The newest prices are {_age(stale_s)} old: is `portfolio gateway` running, and `portfolio worker`?"
+        )
     if gateway.is_silent:
         told.append(f"The gateway has said nothing for {_age(gateway.silent_s)}: is `portfolio gateway` running?")
     elif gateway.state not in {None, "live"}:

@@ -39,8 +39,10 @@ def gateway(
             raise RemediableError(f"{name} is not set", f"Set {name}, or use `portfolio up` for a simulated exchange")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # At DEBUG these write every frame, and with the subscription the key and its signature.
-    for name in ("websockets", "aiokafka", "binance"):
+    for name in ("websockets", "binance"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # While the brokers are away it writes hundreds of lines a second; what follows from it is logged by the gateway.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(_run(settings))
 
 

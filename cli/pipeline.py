@@ -52,7 +52,7 @@ class Pipeline:
         self._directories = directories
         self._options = options
         self._environment = _child_environment(settings, directories)
-        self._servers = self._plan_servers()
+        self._servers = [*self._plan_servers(), self._plan_api()]
         self._services = self._plan_services()
 
     def skipped(self) -> list[tuple[str, str]]:
@@ -67,7 +67,10 @@ class Pipeline:
         return [(name, reason) for name, reason, is_skipped in reasons if is_skipped]
 
     def servers(self) -> Sequence[Part]:
-        """What needs nothing else: Kafka, Postgres, Redis and the simulated exchange."""
+        """What needs nothing else to start: Kafka, Postgres, Redis, the simulated exchange, and the API.
+
+        The API is slow to import and connects when it is first asked, so it need not wait for its database.
+        """
         return self._servers
 
     def preparations(self) -> tuple[Part, Part]:
@@ -78,7 +81,7 @@ class Pipeline:
         return self._task("migrate"), self._task("topics")
 
     def services(self) -> Sequence[Part]:
-        """The service itself: gateway, workers, API, and the demo trader."""
+        """What moves the data: gateway, workers, and the demo trader."""
         return self._services
 
     def _plan_servers(self) -> list[Part]:
@@ -107,16 +110,19 @@ class Pipeline:
 
     def _plan_services(self) -> list[Part]:
         settings, options = self._settings, self._options
-        port = ListeningPort(settings.port, "PORTFOLIO_PORT or --port", settings.host)
         numbers = range(1, options.workers + 1)
         parts: list[Part] = [
             self._child("gateway"),
             *(self._child("worker", "--index", str(number), name=f"worker-{number}") for number in numbers),
-            self._child("api", address=api_url(settings), port=port, ping=f"{api_url(settings)}/health/live"),
         ]
         if options.with_demo and not settings.follows_real_binance:
             parts.append(self._child("demo", *self._speed()))
         return parts
+
+    def _plan_api(self) -> Child:
+        settings = self._settings
+        port = ListeningPort(settings.port, "PORTFOLIO_PORT or --port", settings.host)
+        return self._child("api", address=api_url(settings), port=port, ping=f"{api_url(settings)}/health/live")
 
     def _speed(self) -> list[str]:
         return [] if self._options.speed == 1.0 else ["--speed", f"{self._options.speed:g}"]

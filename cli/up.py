@@ -13,7 +13,7 @@ from rich.markup import escape
 from cli.pipeline import Options, Pipeline, api_url
 from cli.up_display import Display
 from infra.embedded.checks import require_free_port
-from infra.embedded.data_directory import claim, clear
+from infra.embedded.data_directory import claim, clear, require_same_account
 from infra.embedded.processes import NotReadyError, StartCancelledError, log_tail, stop_leftovers
 from infra.embedded.servers import Directories
 from infra.embedded.supervisor import Stage, Supervisor
@@ -53,7 +53,7 @@ def up(
             display.say(f"stopped {name}, left running by a start that was killed")
         if reset:
             clear(directories)
-        # The API starts last; that its port is busy should not be found out then.
+        require_same_account(directories, settings)
         require_free_port(settings.port, purpose="api", setting="PORTFOLIO_PORT or --port", host=settings.host)
         pipeline = Pipeline(settings, directories, Options(workers=workers, speed=speed, with_demo=demo))
         _run(pipeline, display, api_url(settings), cancelled)
@@ -71,7 +71,7 @@ def _run(pipeline: Pipeline, display: Display, url: str, cancelled: threading.Ev
     try:
         with display.starting(), suppress(StartCancelledError):
             _start(pipeline, supervisor, display)
-            _wait_for_data(supervisor, display, f"{url}/health/ready")
+            _wait_for_data(supervisor, display, f"{url}/admin/status")
         if not cancelled.is_set():
             if not display.is_ready("pipeline"):
                 _explain(pipeline, display)
@@ -107,7 +107,7 @@ def _wait_for_data(supervisor: Supervisor, display: Display, url: str) -> None:
             answer = str(error)
             return False
         answer = response.text
-        return response.is_success
+        return response.is_success and response.json().get("sync_status") == "live"
 
     with httpx.Client(timeout=2, trust_env=False) as client:
         if supervisor.watch(is_ready, timeout_s=_FLOWS_TIMEOUT_S):

@@ -5,14 +5,18 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from infra.embedded.checks import require_disk_space
 from infra.embedded.servers import Directories
 from infra.errors import RemediableError
+from infra.settings import Settings
 
 _MARKER = "THIS_IS_PORTFOLIO_DATA"
 _MARKER_TEXT = "`portfolio up` keeps its data here; `portfolio up --reset` deletes everything in this directory.\n"
+_OWNER = "account"
+_SIMULATED = "the simulated exchange"
 _NEEDED_MIB = 512
 _SETTING = "PORTFOLIO_DATA_DIR"
 
@@ -41,6 +45,25 @@ def claim(directories: Directories) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def require_same_account(directories: Directories, settings: Settings) -> None:
+    """Make sure that the books here are those of the account that is to be followed, and note whose they are.
+
+    Raises:
+        RemediableError: They are another account's. The log would go on where the other one ended.
+    """
+    owner = directories.root / _OWNER
+    account = _SIMULATED
+    if settings.binance_api_key is not None and settings.follows_real_binance:
+        # The key names an account and is no secret, but it need not lie around either.
+        account = f"Binance, key {sha256(settings.binance_api_key.get_secret_value().encode()).hexdigest()[:16]}"
+    if owner.exists() and (found := owner.read_text().strip()) != account:
+        raise RemediableError(
+            f"{directories.root} holds the books of another account ({found}, not {account})",
+            f"Set {_SETTING} to another directory for this one, or delete the old books with --reset",
+        )
+    owner.write_text(f"{account}\n")
 
 
 def clear(directories: Directories) -> None:

@@ -3,25 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra.errors import RemediableError
 from infra.postgres.errors import DatabaseUnavailable, describe, translated_errors
+from infra.postgres.revisions import MIGRATIONS, newest_revision
 
 logger = logging.getLogger(__name__)
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_KEY = 0x706F7274666F6C69  # "portfoli": one lock for everyone who migrates this database
 _PAUSE_MAX_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
@@ -85,23 +81,6 @@ async def wait_for_database(dsn: str, *, wait_s: float, on_wait: Callable[[str],
             return
 
 
-async def current_revision(connection: asyncpg.Connection | PoolConnectionProxy) -> str | None:
-    """The revision of the database, None if it was never migrated."""
-    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-        return None
-    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-    return revision
-
-
-@lru_cache(maxsize=1)
-def newest_revision() -> str:
-    """The revision that this version of the service needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
-        raise RuntimeError(f"there are no migrations in {_MIGRATIONS}; install the service again")
-    return revision
-
-
 def address_of(dsn: str) -> str:
     """`host:port/name` of a database, without the user and the password."""
     parts = urlsplit(dsn)
@@ -110,7 +89,7 @@ def address_of(dsn: str) -> str:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 

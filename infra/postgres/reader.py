@@ -20,7 +20,7 @@ from infra.postgres.lines import (
     price_of,
     value_of,
 )
-from infra.postgres.migrate import current_revision, newest_revision
+from infra.postgres.revisions import current_revision, newest_revision
 from portfolio.money import ZERO, exact_arithmetic
 
 PositionFilter: TypeAlias = Literal["open", "closed", "all"]

@@ -34,9 +34,9 @@ def child(parts: Sequence[Part], name: str) -> Child:
 def test_everything_runs_here_when_nothing_is_set() -> None:
     plan = pipeline(Options(workers=2))
 
-    assert names(plan.servers()) == ["kafka", "postgres", "redis", "exchange"]
+    assert names(plan.servers()) == ["kafka", "postgres", "redis", "exchange", "api"]
     assert names(plan.preparations()) == ["migrate", "topics"]
-    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "api", "demo"]
+    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "demo"]
     assert plan.skipped() == []
 
 
@@ -47,7 +47,7 @@ def test_servers_of_ones_own_are_used_and_this_is_said() -> None:
         redis_url=SecretStr("redis://r.example/0"),
     )
 
-    assert names(plan.servers()) == ["exchange"]
+    assert names(plan.servers()) == ["exchange", "api"]
     assert [name for name, _ in plan.skipped()] == ["kafka", "postgres", "redis"]
     environment = child(plan.services(), "gateway").environment
     assert environment["KAFKA_BROKERS"] == "k.example:9092"
@@ -81,7 +81,7 @@ def test_no_secret_is_on_a_command_line() -> None:
         binance_secret_key=SecretStr("real-secret"),
         database_url=SecretStr("postgresql://u:hunter2@d.example/x"),
     )
-    parts: list[Part] = [*plan.preparations(), *plan.services()]
+    parts: list[Part] = [*plan.servers(), *plan.preparations(), *plan.services()]
 
     words = " ".join(" ".join(part.command) for part in parts if isinstance(part, Child | Task))
 

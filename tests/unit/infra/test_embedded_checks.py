@@ -4,12 +4,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from infra.embedded.checks import free_port, require_disk_space, require_free_port, unwritable
-from infra.embedded.data_directory import claim, clear
+from infra.embedded.data_directory import claim, clear, require_same_account
 from infra.embedded.redis import EmbeddedRedis
 from infra.embedded.servers import Directories, package_directory
 from infra.errors import RemediableError
+from infra.settings import Settings
 from tests.support.stack import bring_up
 
 
@@ -109,3 +111,23 @@ def test_clearing_leaves_a_directory_alone_that_was_somebody_elses(tmp_path: Pat
         clear(directories)
 
     assert (tmp_path / "thesis.txt").read_text() == "ten years"
+
+
+def test_the_books_of_one_account_are_not_continued_with_another(tmp_path: Path) -> None:
+    """The demo's log must never go on with the events of a real account, nor one account's with another's."""
+    directories = Directories(tmp_path / "data")
+    simulated = Settings.model_validate({"data_dir": tmp_path})
+    real, other = (
+        simulated.model_copy(update={"binance_api_key": SecretStr(key), "binance_secret_key": SecretStr("s")})
+        for key in ("first-key", "second-key")
+    )
+    with claim(directories):
+        require_same_account(directories, simulated)
+        require_same_account(directories, simulated)
+        with pytest.raises(RemediableError, match=r"another account.*--reset"):
+            require_same_account(directories, real)
+        clear(directories)
+        require_same_account(directories, real)
+        with pytest.raises(RemediableError, match="another account"):
+            require_same_account(directories, other)
+        assert not [path for path in directories.root.rglob("*") if path.is_file() and "first-key" in path.read_text()]
