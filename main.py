@@ -1,8 +1,8 @@
 """Start the API and the dashboard alone: `python main.py --host 0.0.0.0 --port 8000`."""
 
-import typer
+import sys
 
-from cli.api import api
+from cli.main import main
 
 if __name__ == "__main__":
-    typer.run(api)
+    main(["api", *sys.argv[1:]])

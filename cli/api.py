@@ -22,14 +22,18 @@ def api(
     import uvicorn
 
     from api.app import create_app
+    from infra.embedded.checks import require_free_port
     from infra.settings import load_settings
 
     settings = load_settings()
+    host, port = host or settings.host, settings.port if port is None else port
+    if ":" not in host:  # the check is for IPv4 addresses and names
+        require_free_port(port, purpose="the API", setting="PORTFOLIO_PORT or --port", host=host)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvicorn.run(
         create_app(settings),
-        host=settings.host if host is None else host,
-        port=settings.port if port is None else port,
+        host=host,
+        port=port,
         log_config=None,
         access_log=settings.log_level == "DEBUG",
         server_header=False,
