@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _DELIVERY_TIMEOUT_MS = 30_000
 _REQUEST_BYTES_MAX = 1_000_000
+_RETRY_BACKOFF_MS = 250
 _POLL_MS = 1_000
 _STOP_TIMEOUT_S = 1.0
 _BACKOFF_FIRST_S = 0.5
@@ -57,6 +58,7 @@ async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
             compression_type="lz4",
             request_timeout_ms=_DELIVERY_TIMEOUT_MS,
             max_request_size=_REQUEST_BYTES_MAX,
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
         )
         try:
             await producer.start()

@@ -45,9 +45,19 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     flows: tuple[Flow, ...]
     """Flows of the stream up to the time of the balances."""
     gaps: dict[str, Decimal]
-    """What no event explains, by asset."""
+    """What there is more of (or, negative, less of) than the events lead to, by asset."""
     missing: dict[str, Decimal]
     """What went out without having been there, by asset: it came in before, unseen."""
+
+    @property
+    def unexplained(self) -> dict[str, Decimal]:
+        """Balances less what was held and what the events added, by asset: trading on does not change it."""
+        with exact_arithmetic():
+            total = {
+                asset: self.gaps.get(asset, ZERO) + self.missing.get(asset, ZERO)
+                for asset in sorted({*self.gaps, *self.missing})
+            }
+        return {asset: quantity for asset, quantity in total.items() if quantity}
 
 
 class FullSync:
@@ -128,15 +138,15 @@ class FullSync:
         before: Settled | None = None
         for look in range(_LOOKS_MAX):
             settled = await self._look(spool)
-            if not settled.gaps:
+            if not settled.gaps and not settled.missing:
                 return settled
-            if before is not None and before.gaps == settled.gaps:
+            if before is not None and before.unexplained == settled.unexplained:
                 return settled
             before = settled
-            log.debug("look %d: unexplained %s", look, settled.gaps)
+            log.debug("look %d: unexplained %s", look, settled.unexplained)
             await self._page_suspects(spool, set(settled.gaps) | set(settled.missing))
             # REST may show a trade later than the balances that it changed.
-            active = {symbol for symbol in self._next_ids if self._touches(symbol, settled.gaps)}
+            active = {symbol for symbol in self._next_ids if self._touches(symbol, settled.unexplained)}
             await self._page_trades(spool, active)
             await asyncio.sleep(_LOOK_INTERVAL_S)
         raise SyncUnsettled(f"balances and trades did not come to rest in {_LOOKS_MAX} looks")

@@ -165,8 +165,16 @@ def holdings(book: Book) -> dict[str, Decimal]:
     return {asset: holding.quantity for asset, holding in book.holdings.items() if holding.quantity}
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 20, interval_s: float = 0.2) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(timeout_s):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is in another process
-            await asyncio.sleep(interval_s)
+async def eventually(
+    condition: Callable[[], Awaitable[bool]],
+    timeout_s: float = 30,
+    interval_s: float = 0.2,
+    what: Callable[[], str] = lambda: "",
+) -> None:
+    """Wait until a condition holds; `what` says more when it does not in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await condition():  # noqa: ASYNC110 - what is waited for is in another process
+                await asyncio.sleep(interval_s)
+    except TimeoutError as error:
+        raise AssertionError(f"not within {timeout_s} s: {what()[-4_000:]}") from error
