@@ -178,10 +178,10 @@ async def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(
                 await asyncio.sleep(0.05)
 
     await until(lambda: "Worker ready" in first.log() and "Worker ready" in second.log(), "two workers are ready")
-    producing_task = asyncio.create_task(stream(16))
+    producing_task = asyncio.create_task(stream(15))
     await asyncio.sleep(3)
     first.kill()
-    await asyncio.sleep(9)  # beyond the session timeout: the other worker has taken over
+    await asyncio.sleep(7)  # beyond the session timeout: the other worker has taken over
     first = new_worker("w1")
     await producing_task
     await until_done(brokers, [first, second])

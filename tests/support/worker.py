@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from portfolio import Book, Event, Fill, LogPosition, Side, amount, exact_arithmetic, fold, new_book
 from portfolio.snapshots import LedgerUpdate, describe_update
@@ -107,37 +107,33 @@ async def produce(brokers: str, records: Sequence[tuple[str, bytes]], topic: str
         await asyncio.gather(*sent)
 
 
-async def read_all(brokers: str, topic: str) -> list[ConsumerRecord]:
-    """Everything that a topic has now."""
+@asynccontextmanager
+async def consuming(brokers: str, *names: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of every partition of the topics, from the beginning, in no group."""
     consumer = AIOKafkaConsumer(
+        *names,
         bootstrap_servers=brokers,
         enable_auto_commit=False,
+        auto_offset_reset="earliest",
         fetch_max_bytes=topics.MESSAGE_BYTES_MAX,
         max_partition_fetch_bytes=topics.MESSAGE_BYTES_MAX,
     )
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not partitions:
-            partitions = [TopicPartition(topic, n) for n in await _partitions(consumer, topic)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        records: list[ConsumerRecord] = []
-        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
-            for found in (await consumer.getmany(timeout_ms=200)).values():
-                records.extend(found)
-        return records
+        yield consumer
     finally:
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    consumer.subscribe([topic])
-    await consumer._client.force_metadata_update()
-    found = consumer.partitions_for_topic(topic)
-    consumer.unsubscribe()
-    return found or set()
+async def read_all(brokers: str, topic: str) -> list[ConsumerRecord]:
+    """Everything that a topic has now."""
+    async with consuming(brokers, topic) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        records: list[ConsumerRecord] = []
+        while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+            for found in (await consumer.getmany(timeout_ms=200)).values():
+                records.extend(found)
+        return records
 
 
 @dataclass(frozen=True)
@@ -170,15 +166,24 @@ async def dead(brokers: str) -> dict[LogPosition, DeadLetter]:
 async def until_done(brokers: str, workers: Sequence[Worker] = ()) -> None:
     """Wait until each record of the log has its journal record or its dead letter."""
     log = {LogPosition(one.partition, one.offset) for one in await read_all(brokers, topics.ACCOUNT_EVENTS.name)}
+    missing = set(log)
     deadline = time.monotonic() + DONE_TIMEOUT_S
-    while True:
-        journal = [journal_records.decode(one.value) for one in await read_all(brokers, topics.JOURNAL.name)]
-        seen = {one.update.position for one in journal} | (await dead(brokers)).keys()
-        if log <= seen:
-            return
-        tails = "".join(worker.log()[-3000:] for worker in workers)
-        assert time.monotonic() < deadline, f"missing: {sorted(log - seen)}\n{tails}"
-        await asyncio.sleep(0.3)
+    async with consuming(brokers, topics.JOURNAL.name, topics.DEAD_LETTERS.name) as consumer:
+        while missing:
+            for tp, found in (await consumer.getmany(timeout_ms=300)).items():
+                read = _journal_position if tp.topic == topics.JOURNAL.name else _dead_letter_position
+                missing -= {read(one.value) for one in found}
+            tails = "".join(worker.log()[-3000:] for worker in workers)
+            assert not missing or time.monotonic() < deadline, f"missing: {sorted(missing)}\n{tails}"
+
+
+def _journal_position(value: bytes) -> LogPosition:
+    return journal_records.decode(value).update.position
+
+
+def _dead_letter_position(value: bytes) -> LogPosition:
+    letter = dead_letters.decode(value)
+    return LogPosition(letter.partition, letter.offset)
 
 
 async def assert_equals_pure_fold(brokers: str) -> Expected:
