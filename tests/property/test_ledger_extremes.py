@@ -45,6 +45,7 @@ def test_every_corner_is_exact(price: str, quantity: str) -> None:
     rates = {"BTC": LARGEST, "BNB": SMALLEST}
     book = apply(
         new_book("main", "USDT"),
+        deposit("USDT", "1"),
         buy(quantity, price, fee=f"{SMALLEST} BNB", rates=rates),
         sell(quantity, price, number=2, fee=f"{LARGEST} BNB", rates=rates),
         deposit("BTC", quantity, rate=price),

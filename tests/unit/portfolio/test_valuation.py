@@ -88,6 +88,12 @@ def test_a_valuation_point_is_valued_at_its_own_rates() -> None:
     assert outcome.book.marks["BTC"].rate == Decimal(130)
 
 
+def test_what_was_missing_is_paid_in_and_no_return() -> None:
+    """1 BTC that nobody knew of is sold for 100. The account is worth 100 more and has earned nothing."""
+    book = apply(new_book("main", "USDT"), deposit("USDT", "50"), point(0), sell("1", "100"), point(1)).book
+    assert (book.returns.index, book.returns.last_equity) == (1, 150)
+
+
 def test_an_account_that_is_empty_has_no_return() -> None:
     book = apply(new_book("main", "USDT"), point(0), point(1)).book
     assert (book.returns.index, book.returns.last_equity) == (1, 0)
