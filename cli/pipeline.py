@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from infra.embedded.children import Child, ListeningPort, Task
-from infra.embedded.downloads import Downloader
+from infra.embedded.downloads import MAVEN_CENTRAL, Downloader
 from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.redis import EmbeddedRedis
@@ -88,7 +88,7 @@ class Pipeline:
         settings, directories = self._settings, self._directories
         parts: list[Part] = []
         if settings.kafka_brokers is None:
-            jars = Downloader(settings.maven_url, settings.cache_dir.expanduser() / "kafka")
+            jars = Downloader(settings.maven_url or MAVEN_CENTRAL, settings.cache_dir.expanduser() / "kafka")
             parts.append(EmbeddedKafka(directories, settings.kafka_port, jars))
         if settings.database_url is None:
             parts.append(EmbeddedPostgres(directories, settings.postgres_port))

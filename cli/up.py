@@ -17,7 +17,8 @@ from infra.embedded.data_directory import claim, clear, require_same_account
 from infra.embedded.processes import NotReadyError, StartCancelledError, log_tail, stop_leftovers
 from infra.embedded.servers import Directories
 from infra.embedded.supervisor import Stage, Supervisor
-from infra.settings import load_settings
+from infra.errors import RemediableError
+from infra.settings import Settings, load_settings
 
 _FLOWS_TIMEOUT_S = 90.0
 
@@ -52,11 +53,22 @@ def up(
         for name in stop_leftovers(directories.run):
             display.say(f"stopped {name}, left running by a start that was killed")
         if reset:
+            _require_whole_reset(settings)
             clear(directories)
         require_same_account(directories, settings)
         require_free_port(settings.port, purpose="api", setting="PORTFOLIO_PORT or --port", host=settings.host)
         pipeline = Pipeline(settings, directories, Options(workers=workers, speed=speed, with_demo=demo))
         _run(pipeline, display, api_url(settings), cancelled)
+
+
+def _require_whole_reset(settings: Settings) -> None:
+    """The log and what was made of it go together: books that outlive their log would never be written again."""
+    own = [name for name in ("KAFKA_BROKERS", "DATABASE_URL") if getattr(settings, name.lower()) is not None]
+    if own:
+        raise RemediableError(
+            f"--reset deletes the data directory only, and {' and '.join(own)} point elsewhere",
+            "Delete the topics portfolio.* and the database there yourself, both, and start without --reset",
+        )
 
 
 def _cancelled_by_signals() -> threading.Event:

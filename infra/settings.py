@@ -105,10 +105,10 @@ class Settings(BaseSettings):
         validation_alias=_named("PORTFOLIO_CACHE_DIR"),
         description="Where verified downloads are kept.",
     )
-    maven_url: str = Field(
-        "https://repo1.maven.org/maven2",
+    maven_url: str | None = Field(
+        None,
         validation_alias=_named("PORTFOLIO_MAVEN_URL"),
-        description="Maven repository that the Kafka jars come from.",
+        description="Maven repository that the Kafka jars come from; unset: Maven Central.",
     )
     kafka_port: int = Field(19092, validation_alias=_named("PORTFOLIO_KAFKA_PORT"), description="Embedded Kafka.")
     postgres_port: int = Field(

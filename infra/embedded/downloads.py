@@ -21,6 +21,8 @@ from infra.errors import RemediableError
 OnProgress = Callable[[int, int], None]
 """Called with the bytes that are here and the bytes there will be, from any of the downloading threads."""
 
+MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
+
 _CONNECTIONS = 8
 _ATTEMPTS = 3
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-import json
 import random
+import re
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -12,12 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer
 
 from tests.support.gateway import Trader, eventually, read_log
 from tests.support.pipeline import PipelineProcess, SecondOpinion
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 ORDERS = (
     ("BTCUSDT", "0.0012", "0.03"),
@@ -92,17 +94,23 @@ async def _nothing_differs(pipeline: PipelineProcess) -> bool:
     return all(Decimal(row["difference"]) == 0 and row["total"] == row["ledger_quantity"] for row in rows)
 
 
-async def first_pnl(brokers: str) -> dict[str, Any]:
-    """What the README's consumer reads."""
-    consumer = AIOKafkaConsumer("portfolio.pnl", bootstrap_servers=brokers, auto_offset_reset="earliest")
-    await consumer.start()
+async def readme_consumer_says(pipeline: PipelineProcess) -> str:
+    """The first line that the README's consumer of `portfolio.pnl` prints."""
+    [code] = re.findall(r"```python\n(import asyncio, json\n.*?)```", README, re.DOTALL)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-u",
+        "-c",
+        code.replace("127.0.0.1:19092", pipeline.settings.brokers),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
-            message = await consumer.getone()
-        record: dict[str, Any] = json.loads(message.value)["snapshot"]
-        return record
+        async with asyncio.timeout(30):
+            return (await process.stdout.readline()).decode()
     finally:
-        await consumer.stop()
+        process.kill()
+        await process.communicate()
 
 
 async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
@@ -117,11 +125,11 @@ async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
     await trade(trader, dice, 10)
     await agreement(pipeline, trader)
 
-    snapshot = await first_pnl(pipeline.settings.brokers)
-    assert snapshot["account"] == "main"
-    assert Decimal(snapshot["equity"]) == sum(
-        Decimal(snapshot[name]) for name in ("net_flows", "realized", "unrealized")
-    )
+    account, *numbers, reporting = (await readme_consumer_says(pipeline)).split()
+    assert (account, reporting) == ("main", "USDT")
+    assert Decimal(numbers[0]) > 0
+    for path in re.findall(r"http://127\.0\.0\.1:8000(/[^'\s>]+)", README):
+        assert await pipeline.get(path)
 
     storm = asyncio.create_task(trade(trader, dice, 60))
     await asyncio.sleep(1)

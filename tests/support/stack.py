@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from infra.embedded.checks import free_port
-from infra.embedded.downloads import Downloader
+from infra.embedded.downloads import MAVEN_CENTRAL, Downloader
 from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.redis import EmbeddedRedis
@@ -26,7 +26,7 @@ FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 def embedded_kafka(directory: Path, port: int | None = None) -> EmbeddedKafka:
     """A broker with its data below the directory, and the jars from the user's cache."""
     settings = Settings()
-    jars = Downloader(settings.maven_url, settings.cache_dir.expanduser() / "kafka")
+    jars = Downloader(settings.maven_url or MAVEN_CENTRAL, settings.cache_dir.expanduser() / "kafka")
     return EmbeddedKafka(Directories(directory), port or free_port(), jars)
 
 
