@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from aiohttp import web
 
 from infra.exchange.account_endpoints import ACCOUNT_ENDPOINTS
 from infra.exchange.engine import Exchange
+from infra.exchange.fault_injector import FaultInjector
+from infra.exchange.fault_plans import FaultPlan
+from infra.exchange.faults import Faults
 from infra.exchange.fees import FeeSchedule
 from infra.exchange.journal import Journal
 from infra.exchange.limits import RequestWeights
@@ -21,8 +23,8 @@ from infra.exchange.market import Market
 from infra.exchange.market_endpoints import MARKET_ENDPOINTS
 from infra.exchange.market_streams import MarketStreams
 from infra.exchange.operator_api import OperatorApi
+from infra.exchange.operator_faults import OperatorFaults
 from infra.exchange.recording import load_recording
-from infra.exchange.records import FlowKind
 from infra.exchange.rest import Gate, rest_routes
 from infra.exchange.security import AccountKey, KeyRing
 from infra.exchange.symbols import Listing
@@ -35,7 +37,6 @@ _TICKERS_EVERY_S = 1.0
 _SHUTDOWN_S = 2.0
 
 DEMO_KEY = AccountKey("demo", "demo-key", "demo-secret")
-_INITIAL_BALANCES = {"USDT": Decimal(25_000), "BTC": Decimal("0.05"), "BNB": Decimal(1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class ExchangeOptions:
         seed: Where in the recording the market is.
         state: Directory of the journal; none keeps everything in memory.
         fees: Rates of commission.
+        faults: What goes wrong, and when, counted from the start.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +61,7 @@ class ExchangeOptions:
     seed: int = 0
     state: Path | None = None
     fees: FeeSchedule = field(default_factory=FeeSchedule)
+    faults: FaultPlan = field(default_factory=FaultPlan)
 
 
 def wall_clock_us() -> int:
@@ -84,7 +87,9 @@ async def running_exchange(options: ExchangeOptions) -> AsyncIterator[str]:
     try:
         exchange = build_exchange(options, journal, wall_clock_us)
         runner = web.AppRunner(
-            build_app(exchange, KeyRing(options.accounts)), access_log=None, shutdown_timeout=_SHUTDOWN_S
+            build_app(exchange, KeyRing(options.accounts), options.faults),
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_S,
         )
         await runner.setup()
         try:
@@ -104,19 +109,20 @@ def build_exchange(options: ExchangeOptions, journal: Journal | None, clock: Cal
     market = Market(load_recording(), options.speed, options.seed)
     exchange = Exchange(market, listing, clock, journal, options.fees)
     for key in options.accounts:
-        if key.account not in exchange.ledger.accounts:
-            for asset, amount in _INITIAL_BALANCES.items():
-                exchange.move(exchange.ledger.account(key.account), asset, amount, FlowKind.INITIAL)
+        exchange.open_account(key.account)
     return exchange
 
 
-def build_app(exchange: Exchange, keys: KeyRing) -> web.Application:
-    """Make the web application around an exchange."""
-    gate = Gate(exchange, keys, RequestWeights(exchange.listing.weight_limit))
-    websocket_api, streams = WebSocketApi(gate, _ENDPOINTS), MarketStreams(exchange)
+def build_app(exchange: Exchange, keys: KeyRing, plan: FaultPlan) -> web.Application:
+    """Make the web application around an exchange; the plan of faults starts with it."""
+    faults = Faults(wall_clock_us, plan.seed)
+    gate = Gate(exchange, keys, RequestWeights(exchange.listing.weight_limit), faults)
+    websocket_api, streams = WebSocketApi(gate, _ENDPOINTS), MarketStreams(exchange, faults)
+    injector = FaultInjector(exchange, faults, websocket_api, streams)
     app = web.Application()
     app.add_routes(rest_routes(gate, _ENDPOINTS))
     app.add_routes(OperatorApi(exchange, websocket_api).routes())
+    app.add_routes(OperatorFaults(injector).routes())
     app.add_routes(
         [
             web.get("/ws-api/v3", websocket_api.connect),
@@ -129,7 +135,9 @@ def build_app(exchange: Exchange, keys: KeyRing) -> web.Application:
     async def run_market(_app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(_run_market(exchange, streams), name="exchange-market")
         task.add_done_callback(_stop_if_failed)
+        injector.follow(plan)
         yield
+        await injector.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

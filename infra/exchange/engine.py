@@ -29,12 +29,16 @@ from infra.exchange.records import (
     OrderType,
     Side,
     TimeInForce,
+    Transaction,
+    Wiped,
 )
 from infra.exchange.symbols import Listing, SymbolRules
 from infra.exchange.transactions import OpenTransaction, Trade
 
 # A market that was not replayed for longer than this (a suspended laptop) is skipped, not caught up with.
 _CATCH_UP_US = 5_000_000
+
+_INITIAL_BALANCES = {"USDT": Decimal(25_000), "BTC": Decimal("0.05"), "BNB": Decimal(1)}
 
 UserListener = Callable[[str, list[Event]], None]
 
@@ -89,12 +93,16 @@ class Exchange:
         self.ledger = Ledger(listing)
         self.user_listeners: list[UserListener] = []
         self.market_listener = MarketListener()
+        self.clock_skew_us = 0
         self._clock = clock
         self._journal = journal
         if journal is not None:
             for transaction in journal.read():
                 for entry in transaction.entries:
-                    self.ledger.apply(entry)
+                    if isinstance(entry, Wiped):
+                        self.ledger.wipe(entry)
+                    else:
+                        self.ledger.apply(entry)
         self._advanced_us = self.now_us()
         self._books = {
             symbol: Book(
@@ -109,6 +117,10 @@ class Exchange:
     def now_us(self) -> int:
         """The exchange's time: the wall clock, and never earlier than what already happened."""
         return max(self._clock(), self.ledger.last_time_us)
+
+    def server_time_us(self) -> int:
+        """The time that the exchange tells, and by which it judges requests: wrong after a clock jump."""
+        return self.now_us() + self.clock_skew_us
 
     def quote(self, symbol: str) -> Quote:
         """The best bid and ask that orders meet now."""
@@ -282,6 +294,25 @@ class Exchange:
         flow = transaction.move(asset, quantity, kind, self.price_in_usdt(asset))
         self._commit(transaction)
         return flow
+
+    def open_account(self, name: str) -> None:
+        """Give a new account its first balances; one that has been opened keeps what it has."""
+        if name not in self.ledger.accounts:
+            for asset, amount in _INITIAL_BALANCES.items():
+                self.move(self.ledger.account(name), asset, amount, FlowKind.INITIAL)
+
+    def wipe(self) -> None:
+        """Forget all orders, trades and flows, and start every account afresh, as the testnet does each month.
+
+        Ids go on. Nobody is told.
+        """
+        names = list(self.ledger.accounts)
+        wiped = Wiped(time_us=self.now_us())
+        self.ledger.wipe(wiped)
+        if self._journal is not None:
+            self._journal.append(Transaction(wiped.time_us, (wiped,)))
+        for name in names:
+            self.open_account(name)
 
     # -- transactions
 

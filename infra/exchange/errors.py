@@ -18,6 +18,8 @@ class _Refusal(NamedTuple):
 class Refusal(_Refusal, Enum):
     """What the exchange can refuse; `{}` in a message is filled in where it is raised."""
 
+    UNKNOWN = (-1000, "An unknown error occurred while processing the request.", HTTPStatus.INTERNAL_SERVER_ERROR)
+    FORBIDDEN = (-1000, "Forbidden.", HTTPStatus.FORBIDDEN)
     TOO_MUCH_WEIGHT = (
         -1003,
         (
@@ -25,6 +27,19 @@ class Refusal(_Refusal, Enum):
             "Please use WebSocket Streams for live updates to avoid polling the API."
         ),
         HTTPStatus.TOO_MANY_REQUESTS,
+    )
+    BANNED = (
+        -1003,
+        (
+            "Way too much request weight used; IP banned until {}. "
+            "Please use WebSocket Streams for live updates to avoid bans."
+        ),
+        HTTPStatus.IM_A_TEAPOT,
+    )
+    TIMEOUT = (
+        -1007,
+        "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
+        HTTPStatus.REQUEST_TIMEOUT,
     )
     FILTER = (-1013, "Filter failure: {}")
     OUTSIDE_WINDOW = (-1021, "Timestamp for this request is outside of the recvWindow.")
@@ -78,18 +93,17 @@ class ExchangeError(Exception):
         refusal: The line of the table.
         details: What fills the `{}` of its message, in order.
         retry_after_s: Seconds until it makes sense to ask again, for rate limits.
+        status: The HTTP status, where it is not that of the table.
     """
 
-    def __init__(self, refusal: Refusal, *details: object, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, refusal: Refusal, *details: object, retry_after_s: int | None = None, status: int | None = None
+    ) -> None:
         self.refusal = refusal
+        self.status = int(refusal.status) if status is None else status
         self.message = refusal.message.format(*details)
         self.retry_after_s = retry_after_s
         super().__init__(f"{refusal.code}: {self.message}")
-
-    @property
-    def status(self) -> int:
-        """The HTTP status, or the `status` of a WebSocket API reply."""
-        return int(self.refusal.status)
 
     @property
     def payload(self) -> dict[str, object]:

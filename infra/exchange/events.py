@@ -12,6 +12,7 @@ _EVENT_TIMES = {
     "outboundAccountPosition": ("E", "u"),
     "balanceUpdate": ("E", "T"),
     "eventStreamTerminated": ("E",),
+    "serverShutdown": ("E",),
 }
 
 

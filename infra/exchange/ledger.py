@@ -20,6 +20,7 @@ from infra.exchange.records import (
     OrderStatus,
     OrderType,
     Side,
+    Wiped,
 )
 from infra.exchange.symbols import Listing
 
@@ -165,6 +166,11 @@ class Ledger:
     def account(self, name: str) -> Account:
         """The account of a name, made when it is first asked for."""
         return self.accounts.setdefault(name, Account(name, self._listing))
+
+    def wipe(self, wiped: Wiped) -> None:
+        """Forget every account; ids and times go on."""
+        self.last_time_us = max(self.last_time_us, wiped.time_us)
+        self.accounts.clear()
 
     def apply(self, entry: Entry) -> frozenset[str]:
         """Fold an entry into its account; returns the assets whose balance it may have changed."""

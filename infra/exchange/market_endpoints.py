@@ -17,7 +17,7 @@ def _ping(_call: Call) -> object:
 
 
 def _time(call: Call) -> object:
-    return {"serverTime": call.unit.stamp(call.exchange.now_us())}
+    return {"serverTime": call.unit.stamp(call.exchange.server_time_us())}
 
 
 def _exchange_info(call: Call) -> object:
@@ -27,7 +27,7 @@ def _exchange_info(call: Call) -> object:
     symbols = [entry for entry in listing.exchange_info["symbols"] if entry["symbol"] in names]
     if not call.parameters.boolean("showPermissionSets", default=True):
         symbols = [entry | {"permissionSets": []} for entry in symbols]
-    return listing.exchange_info | {"serverTime": call.unit.stamp(call.exchange.now_us()), "symbols": symbols}
+    return listing.exchange_info | {"serverTime": call.unit.stamp(call.exchange.server_time_us()), "symbols": symbols}
 
 
 def _of_symbols(call: Call, describe: Callable[[str], object]) -> object:

@@ -11,9 +11,11 @@ import msgspec
 from aiohttp import web
 
 from infra.exchange.decimals import wire
+from infra.exchange.disturbances import DisturbedStream
 from infra.exchange.engine import Exchange, MarketListener
 from infra.exchange.errors import ExchangeError
 from infra.exchange.events import TimeUnit
+from infra.exchange.faults import FaultError, Faults, Target
 from infra.exchange.recording import Quote
 from infra.exchange.rest import error_response, time_unit
 from infra.exchange.sockets import ClientSocket
@@ -43,8 +45,9 @@ class _CommandError(Exception):
 class MarketStreams(MarketListener):
     """All connections to the market streams."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, faults: Faults) -> None:
         self._exchange = exchange
+        self._faults = faults
         self._subscribers: defaultdict[str, set[_Connection]] = defaultdict(set)
         self._connections: set[_Connection] = set()
         self._traded: set[str] = set()
@@ -58,7 +61,7 @@ class MarketStreams(MarketListener):
             return error_response(error)
         combined = request.path.startswith("/stream")
         names = request.query.get("streams", "") if combined else request.match_info.get("streams", "")
-        connection = _Connection(self, ClientSocket(request), unit, combined=combined)
+        connection = _Connection(self, ClientSocket(request), self._faults, unit, combined=combined)
         self._connections.add(connection)
         connection.subscribe([name for name in names.split("/") if _STREAM.match(name)])
         try:
@@ -66,6 +69,14 @@ class MarketStreams(MarketListener):
         finally:
             self._connections.discard(connection)
             connection.unsubscribe(list(connection.streams))
+
+    def connections_of(self, _account: str) -> "list[_Connection]":
+        """Every connection: the market is everybody's."""
+        return list(self._connections)
+
+    def now_us(self) -> int:
+        """The exchange's time."""
+        return self._exchange.now_us()
 
     async def close(self) -> None:
         """End every connection, for a shutdown."""
@@ -145,14 +156,17 @@ class MarketStreams(MarketListener):
             if form not in encoded:
                 data = payload(connection.unit)
                 encoded[form] = msgspec.json.encode({"stream": stream, "data": data} if connection.combined else data)
-            connection.socket.send_encoded(encoded[form])
+            connection.deliver(encoded[form])
 
 
 class _Connection:
     """One client of the market streams, and its commands."""
 
-    def __init__(self, streams: MarketStreams, socket: ClientSocket, unit: TimeUnit, *, combined: bool) -> None:
+    def __init__(
+        self, streams: MarketStreams, socket: ClientSocket, faults: Faults, unit: TimeUnit, *, combined: bool
+    ) -> None:
         self.socket = socket
+        self._stream = DisturbedStream(socket.send_encoded, faults, Target.MARKET)
         self.unit = unit
         self.combined = combined
         self.streams: dict[str, None] = {}
@@ -164,6 +178,19 @@ class _Connection:
             "SET_PROPERTY": self._set_property,
             "GET_PROPERTY": self._get_property,
         }
+
+    def deliver(self, message: bytes) -> None:
+        """Send a message of a stream."""
+        self._stream.send(message)
+
+    def announce_shutdown(self) -> None:
+        """Say that the connection will end."""
+        event = {"e": "serverShutdown", "E": self.unit.stamp(self._hub.now_us())}
+        self.socket.send({"stream": "!serverShutdown", "data": event} if self.combined else event)
+
+    def terminate_stream(self, account: str) -> None:
+        """Market streams have no subscription that could be terminated."""
+        raise FaultError(f"market streams carry nothing of {account or 'an account'}")
 
     def subscribe(self, names: list[str]) -> None:
         """Add streams."""

@@ -110,6 +110,12 @@ class Flow(msgspec.Struct, frozen=True, tag_field="entry", tag="flow"):
     time_us: int
 
 
+class Wiped(msgspec.Struct, frozen=True, tag_field="entry", tag="wipe"):
+    """Everything of every account was forgotten."""
+
+    time_us: int
+
+
 Entry = OrderPlaced | Filled | OrderEnded | Flow
 
 
@@ -117,7 +123,7 @@ class Transaction(msgspec.Struct, frozen=True):
     """Entries that hold together or not at all: one line of the journal."""
 
     time_us: int
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry | Wiped, ...]
 
 
 class Order(msgspec.Struct):

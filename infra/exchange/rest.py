@@ -1,6 +1,8 @@
 """The REST API: requests in, JSON and rate-limit headers out."""
 
+import asyncio
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -11,17 +13,21 @@ from infra.exchange.endpoints import Call, Endpoint
 from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
+from infra.exchange.faults import Fault, FaultKind, Faults, Target
 from infra.exchange.limits import RequestWeights
 from infra.exchange.parameters import Parameters
 from infra.exchange.security import KeyRing, rest_payload, verify
 
+_ANSWERED_BY_A_PROXY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+
 
 class Gate(NamedTuple):
-    """What every request passes: the exchange, its keys and the weights that are used up."""
+    """What every request passes: the exchange, its keys, the weights that are used up, what goes wrong."""
 
     exchange: Exchange
     keys: KeyRing
     weights: RequestWeights
+    faults: Faults
 
 
 def time_unit(text: str | None) -> TimeUnit:
@@ -41,6 +47,10 @@ def rest_routes(gate: Gate, endpoints: Iterable[Endpoint]) -> list[web.RouteDef]
 def error_response(error: ExchangeError) -> web.Response:
     """A refusal as REST answers it."""
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.refusal is Refusal.FORBIDDEN or error.status in _ANSWERED_BY_A_PROXY:
+        # Not the exchange answers then but what stands before it, and that knows no JSON.
+        page = f"<html><body><h1>{error.status} {HTTPStatus(error.status).phrase}</h1></body></html>"
+        return web.Response(text=page, status=error.status, headers=headers, content_type="text/html")
     return json_response(error.payload, status=error.status, headers=headers)
 
 
@@ -49,6 +59,24 @@ def json_response(payload: object, *, status: int = 200, headers: dict[str, str]
     return web.Response(
         body=msgspec.json.encode(payload), status=status, headers=headers, content_type="application/json"
     )
+
+
+def failure(fault: Fault, retry_after_s: int, now_us: int) -> ExchangeError:
+    """The error that a fault answers a request with."""
+    match fault.kind:
+        case FaultKind.TOO_MANY_REQUESTS:
+            return ExchangeError(Refusal.TOO_MUCH_WEIGHT, 6000, retry_after_s=retry_after_s)
+        case FaultKind.BANNED:
+            until_ms = now_us // 1000 + retry_after_s * 1000
+            return ExchangeError(Refusal.BANNED, until_ms, retry_after_s=retry_after_s)
+        case FaultKind.FORBIDDEN:
+            return ExchangeError(Refusal.FORBIDDEN)
+        case FaultKind.SERVER_ERROR:
+            return ExchangeError(Refusal.UNKNOWN, status=fault.status)
+        case FaultKind.OUTSIDE_WINDOW:
+            return ExchangeError(Refusal.OUTSIDE_WINDOW)
+        case _:
+            return ExchangeError(Refusal.TIMEOUT)
 
 
 class _RestHandler:
@@ -62,16 +90,32 @@ class _RestHandler:
         """Answer a request, with the weight that its address has used by now."""
         query = request.raw_path.partition("?")[2]
         body = await request.text()
-        try:
-            response = json_response(self._answer(request, query, body))
-        except ExchangeError as error:
-            response = error_response(error)
+        fault = self._gate.faults.on_request(Target.REST, request.path)
+        if fault is None:
+            response = self._respond(request, query, body)
+        else:
+            if fault[0].executed:
+                self._respond(request, query, body)
+            response = await self._fail(request, *fault)
         used = self._gate.weights.used(request.remote or "", self._gate.exchange.now_us())
         response.headers["X-MBX-USED-WEIGHT"] = response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
         return response
 
+    def _respond(self, request: web.Request, query: str, body: str) -> web.Response:
+        try:
+            return json_response(self._answer(request, query, body))
+        except ExchangeError as error:
+            return error_response(error)
+
+    async def _fail(self, request: web.Request, fault: Fault, retry_after_s: int) -> web.Response:
+        if fault.kind is FaultKind.HANG:
+            await asyncio.sleep(fault.duration_s)
+            if request.transport is not None:
+                request.transport.abort()
+        return error_response(failure(fault, retry_after_s, self._gate.exchange.server_time_us()))
+
     def _answer(self, request: web.Request, query: str, body: str) -> object:
-        exchange, keys, weights = self._gate
+        exchange, keys, weights, _ = self._gate
         now_us = exchange.now_us()
         parameters = Parameters.from_pairs(
             parse_qsl(query, keep_blank_values=True), parse_qsl(body, keep_blank_values=True)
@@ -81,7 +125,7 @@ class _RestHandler:
         account = None
         if self._endpoint.signed:
             owner = keys.find(request.headers.get("X-MBX-APIKEY"))
-            verify(owner, [rest_payload(query, body)], parameters, now_us)
+            verify(owner, [rest_payload(query, body)], parameters, exchange.server_time_us())
             account = exchange.ledger.account(owner.account)
         return self._endpoint.handler(Call(exchange, parameters, unit, account))
 

@@ -4,6 +4,7 @@ Both kinds of socket, the WebSocket API and the market streams, behave alike in 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +36,16 @@ class ClientSocket:
         self._ping_every_s = ping_every_s
         self._pong_within_s = pong_within_s
         self._last_pong_s = time.monotonic()
+        self._silent_until_s = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the connection is half open: it stays, and nothing passes."""
+        return time.monotonic() < self._silent_until_s
+
+    def fall_silent(self, seconds: float | None) -> None:
+        """Let nothing pass any more, in neither direction, pings and pongs included; unset, for ever."""
+        self._silent_until_s = math.inf if seconds is None else time.monotonic() + seconds
 
     def send(self, message: object) -> None:
         """Queue a message as JSON."""
@@ -62,6 +73,8 @@ class ClientSocket:
         tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._ping())]
         try:
             async for message in self._socket:
+                if self.is_silent:
+                    continue
                 if message.type is WSMsgType.TEXT:
                     on_text(message.data)
                 elif message.type is WSMsgType.PING:
@@ -78,12 +91,17 @@ class ClientSocket:
         with suppress(ConnectionError):
             while True:
                 message = await self._queue.get()
-                await self._socket.send_str(message.decode())
+                if not self.is_silent:
+                    await self._socket.send_str(message.decode())
 
     async def _ping(self) -> None:
         with suppress(ConnectionError):
             while True:
                 await asyncio.sleep(self._ping_every_s)
+                if self.is_silent:
+                    # The pongs are not heard, and a half-open connection is not cut by this end.
+                    self._last_pong_s = time.monotonic()
+                    continue
                 if time.monotonic() - self._last_pong_s > self._pong_within_s:
                     self.abort()
                 await self._socket.ping(str(time.time_ns() // 1_000_000).encode())

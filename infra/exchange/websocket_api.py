@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 from aiohttp import web
 
+from infra.exchange.disturbances import DisturbedStream
 from infra.exchange.endpoints import Call, Endpoint
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import Event, TimeUnit, in_unit
+from infra.exchange.faults import FaultKind, Target
 from infra.exchange.ledger import Account
 from infra.exchange.parameters import Parameters
-from infra.exchange.rest import Gate, error_response, time_unit
+from infra.exchange.rest import Gate, error_response, failure, time_unit
 from infra.exchange.security import verify, websocket_payloads
 from infra.exchange.sockets import ClientSocket
 
@@ -52,9 +54,17 @@ class WebSocketApi:
         finally:
             self._sessions.discard(session)
 
+    def connections_of(self, account: str) -> "list[_Session]":
+        """The connections that carry an account's events; all that carry any for no account."""
+        return [
+            session
+            for session in self._sessions
+            if (account in session.subscriptions.values() if account else session.subscriptions)
+        ]
+
     def disconnect(self) -> int:
         """Cut every connection that carries user data; returns how many there were."""
-        cut = [session for session in self._sessions if session.subscriptions]
+        cut = self.connections_of("")
         for session in cut:
             session.socket.abort()
         return len(cut)
@@ -84,6 +94,7 @@ class _Session:
     ) -> None:
         self.socket = socket
         self.subscriptions: dict[int, str] = {}
+        self._stream = DisturbedStream(socket.send_encoded, gate.faults, Target.USER)
         self._gate = gate
         self._endpoints = endpoints
         self._address = address
@@ -101,20 +112,55 @@ class _Session:
         for subscription, subscribed in self.subscriptions.items():
             if subscribed == account:
                 for event in events:
-                    self._send_event(subscription, event)
+                    message = {"subscriptionId": subscription, "event": in_unit(event, self._unit)}
+                    self._stream.send(msgspec.json.encode(message), account)
+
+    def announce_shutdown(self) -> None:
+        """Say that the connection will end."""
+        event: Event = {"e": "serverShutdown", "E": self._gate.exchange.now_us()}
+        self.socket.send({"event": in_unit(event, self._unit)})
+
+    def terminate_stream(self, account: str) -> None:
+        """End the subscriptions of an account, or all."""
+        ended: Event = {"e": "eventStreamTerminated", "E": self._gate.exchange.now_us()}
+        for subscription, subscribed in list(self.subscriptions.items()):
+            if account in {"", subscribed}:
+                del self.subscriptions[subscription]
+                self._send_event(subscription, ended)
 
     def on_text(self, text: str) -> None:
         """Answer a request."""
-        request_id: int | str | None = None
         try:
             request = _decode(text)
-            request_id = request.id
-            answer: dict[str, object] = {"status": 200, "result": self._answer(request)}
         except ExchangeError as error:
-            answer = {"status": error.status, "error": error.payload}
+            self._reply(None, self._refusal(error))
+            return
+        fault = self._gate.faults.on_request(Target.WEBSOCKET_API, request.method)
+        if fault is None:
+            self._reply(request.id, self._respond(request))
+            return
+        if fault[0].executed:
+            self._respond(request)
+        if fault[0].kind is not FaultKind.HANG:
+            self._reply(request.id, self._refusal(failure(*fault, self._gate.exchange.server_time_us())))
+
+    def _reply(self, request_id: int | str | None, answer: dict[str, object]) -> None:
         if self._shows_limits:
             answer["rateLimits"] = [self._weight_limit()]
         self.socket.send({"id": request_id} | answer)
+
+    def _respond(self, request: _Request) -> dict[str, object]:
+        try:
+            return {"status": 200, "result": self._answer(request)}
+        except ExchangeError as error:
+            return self._refusal(error)
+
+    def _refusal(self, error: ExchangeError) -> dict[str, object]:
+        payload = error.payload
+        if error.retry_after_s is not None:
+            now_ms = self._gate.exchange.server_time_us() // 1000
+            payload |= {"data": {"serverTime": now_ms, "retryAfter": now_ms + error.retry_after_s * 1000}}
+        return {"status": error.status, "error": payload}
 
     def _answer(self, request: _Request) -> object:
         method = request.method.removeprefix("v3/")
@@ -132,7 +178,7 @@ class _Session:
 
     def _sign_in(self, values: dict[str, str]) -> Account:
         owner = self._gate.keys.find(values.get("apiKey"))
-        verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.now_us())
+        verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
         return self._gate.exchange.ledger.account(owner.account)
 
     def _subscribe(self, values: dict[str, str]) -> object:
@@ -148,10 +194,7 @@ class _Session:
         wanted = Parameters(values).integer("subscriptionId")
         if wanted is not None and wanted not in self.subscriptions:
             raise ExchangeError(Refusal.SUBSCRIPTION_INACTIVE)
-        ended: Event = {"e": "eventStreamTerminated", "E": self._gate.exchange.now_us()}
-        for subscription in list(self.subscriptions) if wanted is None else [wanted]:
-            del self.subscriptions[subscription]
-            self._send_event(subscription, ended)
+        self.terminate_stream("" if wanted is None else self.subscriptions[wanted])
         return {}
 
     def _list(self, _values: dict[str, str]) -> object:
