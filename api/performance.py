@@ -7,13 +7,13 @@ import msgspec
 from infra.postgres.lines import BalanceLine, JournalSum, ValuationLine
 from infra.postgres.reader import View
 from portfolio.money import ZERO, exact_arithmetic
-from portfolio.performance import Performance, ValuationPoint, measure_performance, period_start_time_us
+from portfolio.performance import EquityPoint, Performance, measure_performance, period_start_time_us
 
 
 class Earned(msgspec.Struct, frozen=True, kw_only=True):
     """What one account earned since the last valuation point before a period, or since its beginning."""
 
-    points: list[ValuationPoint]
+    points: list[EquityPoint]
     total: Decimal
     realized: Decimal
 
@@ -48,7 +48,7 @@ async def performance_of(view: View, period: str) -> Performance:
     )
 
 
-def merge_points(curves: list[list[ValuationPoint]]) -> list[ValuationPoint]:
+def merge_points(curves: list[list[EquityPoint]]) -> list[EquityPoint]:
     """Add up several equity curves: at each time, the last equity of each, and the flows of that time."""
     if len(curves) == 1:
         return curves[0]
@@ -57,12 +57,12 @@ def merge_points(curves: list[list[ValuationPoint]]) -> list[ValuationPoint]:
         key=lambda change: change[0].time_us,
     )
     equities = [ZERO] * len(curves)
-    merged: dict[int, ValuationPoint] = {}
+    merged: dict[int, EquityPoint] = {}
     with exact_arithmetic():
         for point, number in changes:
             equities[number] = point.equity
             before = merged.get(point.time_us)
-            merged[point.time_us] = ValuationPoint(
+            merged[point.time_us] = EquityPoint(
                 time_us=point.time_us,
                 equity=sum(equities, ZERO),
                 inflow=point.inflow + (before.inflow if before else ZERO),
@@ -79,7 +79,7 @@ async def _earned(view: View, account: str, *, start_us: int, end_us: int, equit
     points = [*(_point(line) for line in lines), *_point_now(lines, since_last, end_us, equity)]
     if opening is None and points:
         # The account began within the period, with nothing: what it was paid first is a flow, not an opening value.
-        points.insert(0, ValuationPoint(time_us=points[0].time_us, equity=ZERO))
+        points.insert(0, EquityPoint(time_us=points[0].time_us, equity=ZERO))
     with exact_arithmetic():
         return Earned(
             points=points,
@@ -88,14 +88,14 @@ async def _earned(view: View, account: str, *, start_us: int, end_us: int, equit
         )
 
 
-def _point(line: ValuationLine) -> ValuationPoint:
-    return ValuationPoint(time_us=line.time_us, equity=line.equity, inflow=line.inflow, outflow=line.outflow)
+def _point(line: ValuationLine) -> EquityPoint:
+    return EquityPoint(time_us=line.time_us, equity=line.equity, inflow=line.inflow, outflow=line.outflow)
 
 
-def _point_now(lines: list[ValuationLine], since: JournalSum, end_us: int, equity: Decimal) -> list[ValuationPoint]:
+def _point_now(lines: list[ValuationLine], since: JournalSum, end_us: int, equity: Decimal) -> list[EquityPoint]:
     if lines and lines[-1].time_us >= end_us:
         return []
-    return [ValuationPoint(time_us=end_us, equity=equity, inflow=since.inflow, outflow=since.outflow)]
+    return [EquityPoint(time_us=end_us, equity=equity, inflow=since.inflow, outflow=since.outflow)]
 
 
 def _equities(balances: list[BalanceLine]) -> dict[str, Decimal]:

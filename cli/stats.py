@@ -16,9 +16,9 @@ from portfolio.errors import InvalidAmount
 from portfolio.money import ZERO, amount
 from portfolio.performance import (
     DAY_US,
+    EquityPoint,
     Metric,
     UndefinedError,
-    ValuationPoint,
     alpha,
     beta,
     cagr,
@@ -238,8 +238,8 @@ def _date(row: Row) -> date:
         raise MalformedFileError(f"line {row.line}: date {text!r} is not a date; write YYYY-MM-DD") from error
 
 
-def _points(rows: Sequence[Row]) -> list[ValuationPoint]:
-    points: list[ValuationPoint] = []
+def _points(rows: Sequence[Row]) -> list[EquityPoint]:
+    points: list[EquityPoint] = []
     for row in rows:
         time_us = (_date(row) - date(1970, 1, 1)).days * DAY_US
         if points and time_us <= points[-1].time_us:
@@ -247,14 +247,12 @@ def _points(rows: Sequence[Row]) -> list[ValuationPoint]:
             raise MalformedFileError(f"line {row.line}: date {row.cells['date']} is {what}; give one row a day, sorted")
         flow = _money(row, "flow") if row.cells["flow"] else ZERO
         points.append(
-            ValuationPoint(
-                time_us=time_us, equity=_money(row, "equity"), inflow=max(flow, ZERO), outflow=max(-flow, ZERO)
-            )
+            EquityPoint(time_us=time_us, equity=_money(row, "equity"), inflow=max(flow, ZERO), outflow=max(-flow, ZERO))
         )
     return points
 
 
-def _returns_between(points: Sequence[ValuationPoint]) -> list[float | None]:
+def _returns_between(points: Sequence[EquityPoint]) -> list[float | None]:
     """One return a row; a row after a gap in the dates is one period all the same."""
     return [
         period_return(before.equity, after.equity, after.inflow, after.outflow)

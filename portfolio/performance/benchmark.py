@@ -11,8 +11,8 @@ from portfolio.performance.metric import UndefinedError, metric
 from portfolio.performance.ratios import periodic_rate
 from portfolio.performance.returns import (
     DAYS_PER_YEAR,
+    EquityPoint,
     Returns,
-    ValuationPoint,
     is_noise,
     known,
     largest,
@@ -81,7 +81,7 @@ def information_ratio(returns: Returns, benchmark: Returns, periods_per_year: fl
     return mean / tracking_error * math.sqrt(periods_per_year)
 
 
-def same_flows_into(points: Sequence[ValuationPoint], prices: Sequence[Decimal]) -> list[ValuationPoint]:
+def same_flows_into(points: Sequence[EquityPoint], prices: Sequence[Decimal]) -> list[EquityPoint]:
     """Return what the account would be worth had the same money gone into one asset, such as BTC.
 
     The first equity buys units at the first price; each flow buys or sells units at the price of its point. Compare
@@ -99,7 +99,7 @@ def same_flows_into(points: Sequence[ValuationPoint], prices: Sequence[Decimal])
     """
     if len(points) != len(prices):
         raise ValueError(f"{len(prices)} prices for {len(points)} valuation points; give one for each")
-    invested: list[ValuationPoint] = []
+    invested: list[EquityPoint] = []
     units = ZERO
     for point, price in zip(points, prices, strict=True):
         if price <= 0:
@@ -111,6 +111,6 @@ def same_flows_into(points: Sequence[ValuationPoint], prices: Sequence[Decimal])
         if units < 0:
             raise UndefinedError(f"at {point.time_us} more was paid out than the benchmark was worth")
         invested.append(
-            ValuationPoint(time_us=point.time_us, equity=ratio(value, ONE), inflow=point.inflow, outflow=point.outflow)
+            EquityPoint(time_us=point.time_us, equity=ratio(value, ONE), inflow=point.inflow, outflow=point.outflow)
         )
     return invested

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance.metric import Metric, UndefinedError, metric
-from portfolio.performance.returns import DAY_US, DAYS_PER_YEAR, ValuationPoint
+from portfolio.performance.returns import DAY_US, DAYS_PER_YEAR, EquityPoint
 
 YEAR_US = DAYS_PER_YEAR * DAY_US
 
@@ -43,7 +43,7 @@ def xirr(cash_flows: Sequence[tuple[int, Decimal]]) -> float:
     return math.expm1(exponent * YEAR_US / span_us)
 
 
-def money_weighted_return(points: Sequence[ValuationPoint]) -> Metric:
+def money_weighted_return(points: Sequence[EquityPoint]) -> Metric:
     """XIRR of an account: the first equity is paid in, the last is got back, the flows between at their points.
 
     Args:
@@ -54,7 +54,7 @@ def money_weighted_return(points: Sequence[ValuationPoint]) -> Metric:
     return xirr(investor_cash_flows(points))
 
 
-def investor_cash_flows(points: Sequence[ValuationPoint]) -> list[tuple[int, Decimal]]:
+def investor_cash_flows(points: Sequence[EquityPoint]) -> list[tuple[int, Decimal]]:
     """Return the cash flows of the one who owns the account: paid in negative, got back positive."""
     if not points:
         return []
@@ -65,7 +65,7 @@ def investor_cash_flows(points: Sequence[ValuationPoint]) -> list[tuple[int, Dec
 
 
 @metric
-def roi_percent(total_pnl: Decimal, points: Sequence[ValuationPoint]) -> float:
+def roi_percent(total_pnl: Decimal, points: Sequence[EquityPoint]) -> float:
     """Return on the invested capital, in percent: 100 * pnl / invested capital (Modified Dietz).
 
     invested capital = equity_start + sum(flow * (end - time) / (end - start)), flows in positive and out negative

@@ -13,7 +13,7 @@ from portfolio.performance.ratios import calmar_ratio, sharpe_ratio, sortino_rat
 from portfolio.performance.returns import (
     DAY_US,
     DAYS_PER_YEAR,
-    ValuationPoint,
+    EquityPoint,
     cagr,
     daily_returns,
     link_points,
@@ -78,7 +78,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure_performance(
-    points: Sequence[ValuationPoint],
+    points: Sequence[EquityPoint],
     *,
     round_trip_pnls: Sequence[Decimal],
     total_pnl: Decimal,
@@ -131,13 +131,13 @@ def measure_performance(
     )
 
 
-def _window(points: Sequence[ValuationPoint], start_time_us: int, end_time_us: int) -> list[ValuationPoint]:
+def _window(points: Sequence[EquityPoint], start_time_us: int, end_time_us: int) -> list[EquityPoint]:
     until_end = [point for point in points if point.time_us <= end_time_us]
     before = sum(point.time_us <= start_time_us for point in until_end)
     return until_end[max(0, before - 1) :]
 
 
-def _linked(window: Sequence[ValuationPoint]) -> tuple[pl.DataFrame, Metric | None]:
+def _linked(window: Sequence[EquityPoint]) -> tuple[pl.DataFrame, Metric | None]:
     """Return the linked returns, empty where they do not exist, and then the reason."""
     try:
         linked = link_points(window)

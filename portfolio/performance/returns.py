@@ -26,7 +26,7 @@ RETURN_RESOLUTION = 1e-15
 _RELATIVE_RESOLUTION = 1e-12
 
 
-class ValuationPoint(msgspec.Struct, frozen=True):
+class EquityPoint(msgspec.Struct, frozen=True):
     """What an account was worth at one moment, and what was paid in and out since the point before.
 
     Attributes:
@@ -69,7 +69,7 @@ def period_return(equity_start: Decimal, equity_end: Decimal, inflow: Decimal, o
     return None if capital == 0 else float(gain) / float(capital)
 
 
-def link_points(points: Sequence[ValuationPoint]) -> pl.DataFrame:
+def link_points(points: Sequence[EquityPoint]) -> pl.DataFrame:
     """Return between each two valuation points, oldest first.
 
     The first point is the opening value; its flows belong to the time before. A stretch that begins without capital

@@ -17,8 +17,8 @@ import pytest
 
 from portfolio.performance import (
     DAY_US,
+    EquityPoint,
     Metric,
-    ValuationPoint,
     cagr,
     downside_risk,
     drawdowns,
@@ -64,10 +64,10 @@ def same(vector: Vector, name: str, result: Metric | float) -> None:
     assert value == pytest.approx(vector["expected"][name], rel=0, abs=vector["tolerance"])
 
 
-def points_of(equity: Sequence[Decimal], flows: Sequence[Decimal]) -> list[ValuationPoint]:
+def points_of(equity: Sequence[Decimal], flows: Sequence[Decimal]) -> list[EquityPoint]:
     """Daily points; the first flow is the opening deposit."""
     return [
-        ValuationPoint(time_us=day * DAY_US, equity=value, inflow=max(flow, Decimal(0)), outflow=max(-flow, Decimal(0)))
+        EquityPoint(time_us=day * DAY_US, equity=value, inflow=max(flow, Decimal(0)), outflow=max(-flow, Decimal(0)))
         for day, (value, flow) in enumerate(zip(equity, flows, strict=True))
     ]
 
@@ -96,7 +96,7 @@ def check_drawdown_of_trades(vector: Vector) -> None:
 def check_roi(vector: Vector) -> None:
     """Differs in unit: ours is in percent, and over invested capital, which here is the cost of the position."""
     cost, quantity, price = decimals([vector["input"][name] for name in ("avg_cost", "qty", "price")])
-    points = [ValuationPoint(0, cost * quantity), ValuationPoint(DAY_US, price * quantity)]
+    points = [EquityPoint(0, cost * quantity), EquityPoint(DAY_US, price * quantity)]
     same(vector, "roi", roi_percent((price - cost) * quantity, points).required() / 100)
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from portfolio.performance import (
     DAY_US,
     Candle,
+    EquityPoint,
     Metric,
     Performance,
-    ValuationPoint,
     candles,
     daily_returns,
     drawdowns,
@@ -43,16 +43,16 @@ growths = st.lists(st.decimals("0.5", "2", places=4), min_size=1, max_size=30)
 amounts = st.decimals("0", "1000000", places=2)
 funded = st.decimals("1", "1000000", places=2)
 anything = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=12)
-Path: TypeAlias = list[ValuationPoint]
+Path: TypeAlias = list[EquityPoint]
 
 
 def path_of(opening: Decimal, steps: list[tuple[Decimal, Decimal, Decimal]], step_us: int = DAY_US) -> Path:
     """Points of an account: at each step the inflow, then the growth, then a share of what is there paid out."""
-    points = [ValuationPoint(0, opening)]
+    points = [EquityPoint(0, opening)]
     for at, (growth, inflow, share_out) in enumerate(steps, start=1):
         grown = ((points[-1].equity + inflow) * growth).quantize(PLACES)
         outflow = (grown * share_out).quantize(PLACES)
-        points.append(ValuationPoint(at * step_us, grown - outflow, inflow, outflow))
+        points.append(EquityPoint(at * step_us, grown - outflow, inflow, outflow))
     return points
 
 
@@ -98,7 +98,7 @@ def test_flows_do_not_change_the_time_weighted_return(
 def test_the_size_of_the_account_changes_nothing(points: Path, factor: Decimal) -> None:
     assume(factor > 0)
     scaled = [
-        ValuationPoint(point.time_us, point.equity * factor, point.inflow * factor, point.outflow * factor)
+        EquityPoint(point.time_us, point.equity * factor, point.inflow * factor, point.outflow * factor)
         for point in points
     ]
     before, after = measure(points), measure(scaled)
@@ -109,7 +109,7 @@ def test_the_size_of_the_account_changes_nothing(points: Path, factor: Decimal) 
 @given(paths, amounts)
 def test_a_deposit_is_no_profit_and_no_drawdown(points: Path, deposit: Decimal) -> None:
     last = points[-1]
-    paid_in = ValuationPoint(last.time_us, last.equity + deposit, inflow=deposit)
+    paid_in = EquityPoint(last.time_us, last.equity + deposit, inflow=deposit)
     before = link_points(points)["return"]
     after = link_points([*points, paid_in])["return"]
     assert total_return(after) == total_return(before)
@@ -121,7 +121,7 @@ def test_a_deposit_is_no_profit_and_no_drawdown(points: Path, deposit: Decimal) 
 def test_a_withdrawal_is_no_drawdown(points: Path, share: Decimal) -> None:
     last = points[-1]
     paid = (last.equity * share).quantize(PLACES)
-    withdrawn = ValuationPoint(last.time_us, last.equity - paid, outflow=paid)
+    withdrawn = EquityPoint(last.time_us, last.equity - paid, outflow=paid)
     assert max_drawdown(link_points([*points, withdrawn])["return"]) == max_drawdown(link_points(points)["return"])
 
 
@@ -130,7 +130,7 @@ def test_a_point_in_between_changes_nothing_but_the_count(points: Path) -> None:
     """A valuation in the middle of a stretch, at its starting value before any flow, is no event."""
     split = [points[0]]
     for before, after in itertools.pairwise(points):
-        split += [ValuationPoint(before.time_us + HOUR_US, before.equity), after]
+        split += [EquityPoint(before.time_us + HOUR_US, before.equity), after]
     assert total_return(link_points(split)["return"]).value == pytest.approx(
         total_return(link_points(points)["return"]).value, rel=1e-12
     )
@@ -168,17 +168,17 @@ def test_an_account_at_a_constant_rate_earns_that_rate_whatever_the_flows(
 ) -> None:
     """Inflows at the end of a stretch, so that flows and valuations are at the same moment."""
     growth = Decimal(repr((1 + rate) ** (30 / 365)))
-    points = [ValuationPoint(0, Decimal(1000))]
+    points = [EquityPoint(0, Decimal(1000))]
     for at, (inflow, share_out) in enumerate(flows, start=1):
         grown = (points[-1].equity * growth).quantize(PLACES)
         outflow = (grown * share_out).quantize(PLACES)
-        points.append(ValuationPoint(at * 30 * DAY_US, grown + inflow - outflow, inflow, outflow))
+        points.append(EquityPoint(at * 30 * DAY_US, grown + inflow - outflow, inflow, outflow))
     assert money_weighted_return(points).value == pytest.approx(rate, rel=1e-6, abs=1e-6)
 
 
 @given(paths)
 def test_without_flows_every_return_is_the_same(points: Path) -> None:
-    quiet = [ValuationPoint(point.time_us, point.equity + 1) for point in points]
+    quiet = [EquityPoint(point.time_us, point.equity + 1) for point in points]
     simple = float(quiet[-1].equity / quiet[0].equity) - 1
     performance = measure(quiet)
     assert performance.total_return == pytest.approx(simple, rel=1e-9, abs=1e-12)
@@ -189,7 +189,7 @@ def test_without_flows_every_return_is_the_same(points: Path) -> None:
 @given(paths, st.data())
 def test_the_same_flows_into_itself_is_itself(points: Path, data: st.DataObject) -> None:
     prices = data.draw(st.lists(st.decimals("1", "100", places=2), min_size=len(points), max_size=len(points)))
-    only_in = [ValuationPoint(point.time_us, point.equity, point.inflow) for point in points]
+    only_in = [EquityPoint(point.time_us, point.equity, point.inflow) for point in points]
     invested = same_flows_into(only_in, prices)
     again = same_flows_into(invested, prices)
     assert [float(point.equity) for point in again] == pytest.approx([float(point.equity) for point in invested])
@@ -223,8 +223,7 @@ def test_xirr_of_anything_is_a_rate_that_solves_it_or_a_reason(cash_flows: list[
 )
 def test_a_report_is_numbers_or_reasons(rows: list[tuple[int, Decimal, Decimal, Decimal]], pnl: Decimal) -> None:
     points = [
-        ValuationPoint(seconds * 1_000_000, equity, inflow, outflow)
-        for seconds, equity, inflow, outflow in sorted(rows)
+        EquityPoint(seconds * 1_000_000, equity, inflow, outflow) for seconds, equity, inflow, outflow in sorted(rows)
     ]
     performance = measure_performance(
         points,

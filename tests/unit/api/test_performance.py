@@ -1,11 +1,11 @@
 from decimal import Decimal
 
 from api.performance import merge_points
-from portfolio.performance import ValuationPoint
+from portfolio.performance import EquityPoint
 
 
-def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> ValuationPoint:
-    return ValuationPoint(time_us=time_us, equity=Decimal(equity), inflow=Decimal(inflow), outflow=Decimal(outflow))
+def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> EquityPoint:
+    return EquityPoint(time_us=time_us, equity=Decimal(equity), inflow=Decimal(inflow), outflow=Decimal(outflow))
 
 
 def test_one_curve_stays_as_it_is() -> None:

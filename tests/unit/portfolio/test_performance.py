@@ -11,9 +11,9 @@ import portfolio.performance
 from portfolio.errors import InvalidAmount
 from portfolio.performance import (
     DAY_US,
+    EquityPoint,
     Metric,
     UndefinedError,
-    ValuationPoint,
     alpha,
     beta,
     cagr,
@@ -43,8 +43,8 @@ HOUR_US = 3_600_000_000
 RETURNS = [0.01, -0.03, 0.1, -0.02, 0.001, 0.0, -0.005]
 
 
-def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> ValuationPoint:
-    return ValuationPoint(time_us, Decimal(equity), Decimal(inflow), Decimal(outflow))
+def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> EquityPoint:
+    return EquityPoint(time_us, Decimal(equity), Decimal(inflow), Decimal(outflow))
 
 
 def money(*values: str) -> list[Decimal]:

@@ -13,8 +13,8 @@ from portfolio.performance import (
     DAY_US,
     PERIODS,
     TIMEFRAMES_US,
+    EquityPoint,
     Performance,
-    ValuationPoint,
     candles,
     investor_cash_flows,
     measure_performance,
@@ -29,15 +29,15 @@ YEAR_US = 365 * DAY_US
 MINUTE_US = 60_000_000
 
 
-def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> ValuationPoint:
-    return ValuationPoint(time_us, Decimal(equity), Decimal(inflow), Decimal(outflow))
+def point(time_us: int, equity: str, inflow: str = "0", outflow: str = "0") -> EquityPoint:
+    return EquityPoint(time_us, Decimal(equity), Decimal(inflow), Decimal(outflow))
 
 
 def flows(*amounts: str, every_us: int = YEAR_US) -> list[tuple[int, Decimal]]:
     return [(at * every_us, Decimal(amount)) for at, amount in enumerate(amounts)]
 
 
-def measure(points: list[ValuationPoint], pnl: str = "0", pnls: tuple[str, ...] = (), start_us: int = 0) -> Performance:
+def measure(points: list[EquityPoint], pnl: str = "0", pnls: tuple[str, ...] = (), start_us: int = 0) -> Performance:
     return measure_performance(
         points,
         round_trip_pnls=[Decimal(value) for value in pnls],
@@ -128,7 +128,7 @@ class TestMoneyWeighted:
             ([point(0, "10"), point(1, "5", outflow="100"), point(10, "5")], "not positive"),
         ],
     )
-    def test_roi_says_why_it_is_undefined(self, points: list[ValuationPoint], reason: str) -> None:
+    def test_roi_says_why_it_is_undefined(self, points: list[EquityPoint], reason: str) -> None:
         measured = roi_percent(Decimal(1), points)
         assert measured.value is None
         assert reason in str(measured.undefined)
@@ -283,7 +283,7 @@ class TestMeasurePerformance:
             ([point(0, "100"), point(DAY_US, "-1"), point(2 * DAY_US, "5")], "negative"),
         ],
     )
-    def test_what_is_undefined_is_none_with_its_reason(self, points: list[ValuationPoint], reason: str) -> None:
+    def test_what_is_undefined_is_none_with_its_reason(self, points: list[EquityPoint], reason: str) -> None:
         performance = measure(points)
         for name in ("total_return", "money_weighted_return", "sharpe_ratio", "max_drawdown", "cagr", "volatility"):
             assert getattr(performance, name) is None
