@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from infra.exchange.decimals import ZERO, wire
 from infra.exchange.endpoints import Call, Endpoint
-from infra.exchange.engine import OrderRequest
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
 from infra.exchange.fees import FeeSchedule
+from infra.exchange.matching import OrderRequest
 from infra.exchange.parameters import Parameters
 from infra.exchange.records import Filled, Order, OrderType, Side, TimeInForce
 

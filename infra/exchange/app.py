@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from infra.exchange.account_endpoints import ACCOUNT_ENDPOINTS
+from infra.exchange.endpoints import WeightScope
 from infra.exchange.engine import Exchange
 from infra.exchange.fault_injector import FaultInjector
 from infra.exchange.fault_plans import FaultPlan
@@ -26,12 +27,15 @@ from infra.exchange.operator_api import OperatorApi
 from infra.exchange.operator_faults import OperatorFaults
 from infra.exchange.recording import load_recording
 from infra.exchange.rest import Gate, rest_routes
+from infra.exchange.sapi_endpoints import SAPI_ENDPOINTS
 from infra.exchange.security import AccountKey, KeyRing
 from infra.exchange.symbols import Listing
 from infra.exchange.websocket_api import WebSocketApi
 
 _logger = logging.getLogger(__name__)
-_ENDPOINTS = (*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS)
+_ENDPOINTS = (*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS, *SAPI_ENDPOINTS)
+# Each endpoint under /sapi has as much, by address or by account.
+_SAPI_LIMITS = {WeightScope.SAPI_ADDRESS: 12_000, WeightScope.SAPI_ACCOUNT: 180_000}
 _ADVANCE_EVERY_S = 0.02
 _TICKERS_EVERY_S = 1.0
 _SHUTDOWN_S = 2.0
@@ -116,7 +120,8 @@ def build_exchange(options: ExchangeOptions, journal: Journal | None, clock: Cal
 def build_app(exchange: Exchange, keys: KeyRing, plan: FaultPlan) -> web.Application:
     """Make the web application around an exchange; the plan of faults starts with it."""
     faults = Faults(wall_clock_us, plan.seed)
-    gate = Gate(exchange, keys, RequestWeights(exchange.listing.weight_limit), faults)
+    sapi_weights = {scope: RequestWeights(limit) for scope, limit in _SAPI_LIMITS.items()}
+    gate = Gate(exchange, keys, RequestWeights(exchange.listing.weight_limit), faults, sapi_weights)
     websocket_api, streams = WebSocketApi(gate, _ENDPOINTS), MarketStreams(exchange, faults)
     injector = FaultInjector(exchange, faults, websocket_api, streams)
     app = web.Application()

@@ -1,6 +1,7 @@
 """What an endpoint is: one handler, reached over REST and, where Binance has it, over the WebSocket API."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import NamedTuple
 
 from infra.exchange.engine import Exchange
@@ -8,6 +9,7 @@ from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
 from infra.exchange.ledger import Account
 from infra.exchange.parameters import Parameters
+from infra.exchange.security import AccountKey
 
 
 class Call(NamedTuple):
@@ -17,6 +19,7 @@ class Call(NamedTuple):
     parameters: Parameters
     unit: TimeUnit
     signed_in: Account | None
+    key: AccountKey | None = None
 
     @property
     def account(self) -> Account:
@@ -31,6 +34,14 @@ class Call(NamedTuple):
         return self.exchange.listing[self.parameters.symbol()].symbol
 
 
+class WeightScope(StrEnum):
+    """Which budget a request uses up; `/sapi` has one for each endpoint, by address or by account."""
+
+    API = "X-MBX-USED-WEIGHT-1M"
+    SAPI_ADDRESS = "X-SAPI-USED-IP-WEIGHT-1M"
+    SAPI_ACCOUNT = "X-SAPI-USED-UID-WEIGHT-1M"
+
+
 Weight = int | Callable[[Parameters], int]
 
 
@@ -43,6 +54,7 @@ class Endpoint(NamedTuple):
     weight: Weight
     websocket_method: str | None = None
     signed: bool = False
+    scope: WeightScope = WeightScope.API
 
     def weight_of(self, parameters: Parameters) -> int:
         """The weight of one request."""

@@ -8,7 +8,8 @@ so a transaction is never interleaved with another.
 import hashlib
 from collections.abc import Callable
 from decimal import Decimal
-from typing import NamedTuple
+
+import msgspec
 
 from infra.exchange.book import Book, Take
 from infra.exchange.decimals import ZERO
@@ -16,23 +17,24 @@ from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import Event
 from infra.exchange.fees import FeeSchedule
 from infra.exchange.journal import Journal
-from infra.exchange.ledger import Account, Ledger
+from infra.exchange.ledger import EARN_PREFIX, Account, Ledger
 from infra.exchange.market import Market, MarketEvent
+from infra.exchange.matching import OrderRequest, check_funds, priority, reaches, total
 from infra.exchange.recording import Print, Quote
 from infra.exchange.records import (
     Flow,
     FlowKind,
+    Operation,
     Order,
     OrderEnded,
     OrderPlaced,
     OrderStatus,
     OrderType,
-    Side,
     TimeInForce,
     Transaction,
     Wiped,
 )
-from infra.exchange.symbols import Listing, SymbolRules
+from infra.exchange.symbols import Listing
 from infra.exchange.transactions import OpenTransaction, Trade
 
 # A market that was not replayed for longer than this (a suspended laptop) is skipped, not caught up with.
@@ -51,21 +53,6 @@ class MarketListener:
 
     def on_trade(self, trade: Trade) -> None:
         """A trade happened."""
-
-
-class OrderRequest(NamedTuple):
-    """An order as asked for. Exactly one of `quantity` and `quote_quantity` is not zero."""
-
-    symbol: str
-    side: Side
-    type: OrderType
-    time_in_force: TimeInForce = TimeInForce.GTC
-    quantity: Decimal = ZERO
-    quote_quantity: Decimal = ZERO
-    price: Decimal = ZERO
-    client_order_id: str = ""
-    strategy_id: int | None = None
-    strategy_type: int | None = None
 
 
 class Exchange:
@@ -136,6 +123,8 @@ class Exchange:
 
     def price_in_usdt(self, asset: str) -> Decimal:
         """The price of an asset in USDT now."""
+        if asset not in self.listing.assets:
+            asset = asset.removeprefix(EARN_PREFIX)
         return self.market.price_in_usdt(asset, self._advanced_us)
 
     # -- the market moves
@@ -180,9 +169,9 @@ class Exchange:
             (account, order)
             for account in self.ledger.accounts.values()
             for order in account.open_orders.values()
-            if order.placed.symbol == symbol and _reaches(print_, order.placed)
+            if order.placed.symbol == symbol and reaches(print_, order.placed)
         ]
-        return sorted(reached, key=lambda pair: _priority(pair[1].placed))
+        return sorted(reached, key=lambda pair: priority(pair[1].placed))
 
     # -- orders
 
@@ -222,10 +211,10 @@ class Exchange:
         self.check(account, request)
         book = self._books[request.symbol]
         takes = self._plan(book, request)
-        _check_funds(account, self.listing[request.symbol], request, takes)
+        check_funds(account, self.listing[request.symbol], request, takes)
         transaction = self._begin(account)
         order = transaction.place(self._placed(account, request, takes, transaction.time_us))
-        if request.time_in_force is TimeInForce.FOK and _total(takes) < request.quantity:
+        if request.time_in_force is TimeInForce.FOK and total(takes) < request.quantity:
             transaction.end(order, OrderStatus.EXPIRED, reason="UNFILLED_FOK_ORDER_EXPIRED")
             takes = []
         for take in takes:
@@ -272,7 +261,7 @@ class Exchange:
             side=request.side,
             type=request.type,
             time_in_force=request.time_in_force,
-            quantity=request.quantity or _total(takes),
+            quantity=request.quantity or total(takes),
             price=request.price,
             quote_order_quantity=request.quote_quantity,
             time_us=time_us,
@@ -288,12 +277,38 @@ class Exchange:
         Raises:
             ExchangeError: -2010, the account has less than is taken out.
         """
-        if account.balances[asset].free + quantity < ZERO:
+        if account.free(asset) + quantity < ZERO:
             raise ExchangeError(Refusal.INSUFFICIENT_BALANCE)
         transaction = self._begin(account)
         flow = transaction.move(asset, quantity, kind, self.price_in_usdt(asset))
         self._commit(transaction)
         return flow
+
+    def operate(
+        self, account: Account, operation: Operation, movements: list[tuple[str, Decimal]]
+    ) -> tuple[Operation, list[Flow]]:
+        """Let an operation begin or go on, and move what it moves, all or nothing.
+
+        Raises:
+            ExchangeError: -2010, the account has less than is taken out.
+        """
+        for asset, quantity in movements:
+            if account.free(asset) + quantity < ZERO:
+                raise ExchangeError(Refusal.INSUFFICIENT_BALANCE)
+        transaction = self._begin(account)
+        entry = msgspec.structs.replace(
+            operation,
+            operation_id=operation.operation_id or self.ledger.last_operation_id + 1,
+            begin_time_us=operation.begin_time_us or transaction.time_us,
+            time_us=transaction.time_us,
+        )
+        transaction.operate(entry)
+        flows = [
+            transaction.move(asset, quantity, entry.kind, self.price_in_usdt(asset), entry.operation_id)
+            for asset, quantity in movements
+        ]
+        self._commit(transaction)
+        return entry, flows
 
     def open_account(self, name: str) -> None:
         """Give a new account its first balances; one that has been opened keeps what it has."""
@@ -345,37 +360,6 @@ class Exchange:
     def _next_trade_id(self, symbol: str) -> int:
         self._last_trade_ids[symbol] += 1
         return self._last_trade_ids[symbol]
-
-
-def _check_funds(account: Account, rules: SymbolRules, request: OrderRequest, takes: list[Take]) -> None:
-    if request.side is Side.SELL:
-        asset, needed = rules.base, request.quantity or _total(takes)
-    elif request.type is OrderType.MARKET:
-        cost = sum((take.price * take.quantity for take in takes), ZERO)
-        asset, needed = rules.quote, request.quote_quantity or cost
-    else:
-        asset, needed = rules.quote, request.price * request.quantity
-    if account.balances[asset].free < needed:
-        raise ExchangeError(Refusal.INSUFFICIENT_BALANCE)
-
-
-def _reaches(print_: Print, placed: OrderPlaced) -> bool:
-    """Whether a trade of the market reaches a resting order.
-
-    One beyond the limit does, whoever its taker was; one at the limit does if its taker was on the other side.
-    """
-    if placed.side is Side.BUY:
-        return print_.price < placed.price or (print_.price == placed.price and print_.buyer_is_maker)
-    return print_.price > placed.price or (print_.price == placed.price and not print_.buyer_is_maker)
-
-
-def _priority(placed: OrderPlaced) -> tuple[Decimal, int]:
-    """Best price first, then the oldest order."""
-    return (-placed.price if placed.side is Side.BUY else placed.price, placed.order_id)
-
-
-def _total(takes: list[Take]) -> Decimal:
-    return sum((take.quantity for take in takes), ZERO)
 
 
 def _client_order_id(account: str, what: str) -> str:

@@ -69,6 +69,7 @@ class Refusal(_Refusal, Enum):
     BAD_JSON = (-1135, "Invalid JSON Request")
     BAD_CANCEL_RESTRICTIONS = (-1145, "Invalid cancelRestrictions")
     BAD_TIME_UNIT = (-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+    PERIOD_TOO_LONG = (-4047, "Time interval must be within 0-{} days")
     INSUFFICIENT_BALANCE = (-2010, "Account has insufficient balance for requested action.")
     DUPLICATE_ORDER = (-2010, "Duplicate order sent.")
     WOULD_MATCH = (-2010, "Order would immediately match and take.")

@@ -14,6 +14,7 @@ from infra.exchange.records import (
     Entry,
     Filled,
     Flow,
+    Operation,
     Order,
     OrderEnded,
     OrderPlaced,
@@ -24,6 +25,9 @@ from infra.exchange.records import (
 )
 from infra.exchange.symbols import Listing
 
+# What a flexible Earn product holds is in the spot wallet under the asset's name with this before it.
+EARN_PREFIX = "LD"
+
 
 class Balance:
     """What an account has of one asset: free to use, and locked by open orders."""
@@ -33,6 +37,14 @@ class Balance:
     def __init__(self) -> None:
         self.free = ZERO
         self.locked = ZERO
+
+
+class Balances(dict[str, Balance]):
+    """Balances by asset; one that an account never had is made when something is booked on it."""
+
+    def __missing__(self, asset: str) -> Balance:
+        self[asset] = Balance()
+        return self[asset]
 
 
 class Movement(NamedTuple):
@@ -50,14 +62,20 @@ class Account:
 
     def __init__(self, name: str, listing: Listing) -> None:
         self.name = name
-        self.balances = {asset: Balance() for asset in listing.assets}
+        self.balances = Balances({asset: Balance() for asset in listing.assets})
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
         self.trades: dict[str, list[Filled]] = {symbol: [] for symbol in listing.rules}
         self.trades_of_order: dict[int, list[Filled]] = {}
         self.flows: list[Flow] = []
+        self.operations: dict[int, Operation] = {}
         self.update_time_us = 0
         self._listing = listing
+
+    def free(self, asset: str) -> Decimal:
+        """What is free of an asset, one that the account never had included."""
+        balance = self.balances.get(asset)
+        return ZERO if balance is None else balance.free
 
     def movement(self, order: Order, price: Decimal, quantity: Decimal) -> Movement:
         """What filling `quantity` of an order at `price` moves."""
@@ -96,6 +114,9 @@ class Account:
             return self._fill(entry)
         if isinstance(entry, OrderEnded):
             return self._end(entry)
+        if isinstance(entry, Operation):
+            self.operations[entry.operation_id] = entry
+            return frozenset()
         self.balances[entry.asset].free += entry.quantity
         self.flows.append(entry)
         return frozenset({entry.asset})
@@ -157,6 +178,7 @@ class Ledger:
     def __init__(self, listing: Listing) -> None:
         self.accounts: dict[str, Account] = {}
         self.last_order_id = 0
+        self.last_operation_id = 0
         self.last_trade_ids = dict.fromkeys(listing.rules, 0)
         self.trade_counts = dict.fromkeys(listing.rules, 0)
         self.entry_count = 0
@@ -181,4 +203,6 @@ class Ledger:
         elif isinstance(entry, Filled):
             self.last_trade_ids[entry.symbol] = entry.trade_id
             self.trade_counts[entry.symbol] += 1
+        elif isinstance(entry, Operation):
+            self.last_operation_id = max(self.last_operation_id, entry.operation_id)
         return self.account(entry.account).apply(entry)

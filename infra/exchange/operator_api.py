@@ -1,28 +1,28 @@
-"""The operator's API, which Binance does not have: deposits, withdrawals, books, faults.
+"""The operator's API, which Binance does not have: what happens to accounts besides trades, books.
 
 It asks for no key: whoever reaches the port runs the exchange.
 """
 
-from decimal import Decimal, InvalidOperation
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
-from infra.exchange.decimals import ZERO, truncate, wire
+from infra.exchange.decimals import wire
 from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.ledger import Account
-from infra.exchange.records import Filled, Flow, FlowKind, Order, Side
+from infra.exchange.operations import OperationRequest, Operations
+from infra.exchange.records import Filled, Flow, Operation, OperationStatus, Order, Side
 from infra.exchange.rest import error_response, json_response
 from infra.exchange.websocket_api import WebSocketApi
 
 PRODUCT = "portfolio simulated exchange"
 
 
-class _Movement(msgspec.Struct, forbid_unknown_fields=True):
-    account: str
-    asset: str
-    amount: str
+class _Advance(msgspec.Struct, forbid_unknown_fields=True):
+    id: int
+    status: OperationStatus
 
 
 class OperatorApi:
@@ -31,14 +31,15 @@ class OperatorApi:
     def __init__(self, exchange: Exchange, websocket_api: WebSocketApi) -> None:
         self._exchange = exchange
         self._websocket_api = websocket_api
+        self._operations = Operations(exchange)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
         return [
             web.get("/operator/", self._identity),
             web.get("/operator/books", self._books),
-            web.post("/operator/deposit", self._deposit),
-            web.post("/operator/withdraw", self._withdraw),
+            *(web.post(f"/operator/{name}", self._performer(name)) for name in self._operations.names),
+            web.post("/operator/status", self._advance),
             web.post("/operator/disconnect", self._disconnect),
         ]
 
@@ -55,37 +56,26 @@ class OperatorApi:
             {"time_us": self._exchange.now_us(), "accounts": {each.name: books(each) for each in chosen}}
         )
 
-    async def _deposit(self, request: web.Request) -> web.Response:
-        return await self._move(request, FlowKind.DEPOSIT)
+    def _performer(self, name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def perform(request: web.Request) -> web.Response:
+            try:
+                wanted = msgspec.json.decode(await request.read(), type=OperationRequest)
+                return json_response(_operation_view(*self._operations.perform(name, wanted)))
+            except msgspec.MsgspecError:
+                return error_response(ExchangeError(Refusal.BAD_JSON))
+            except ExchangeError as error:
+                return error_response(error)
 
-    async def _withdraw(self, request: web.Request) -> web.Response:
-        return await self._move(request, FlowKind.WITHDRAWAL)
+        return perform
 
-    async def _move(self, request: web.Request, kind: FlowKind) -> web.Response:
+    async def _advance(self, request: web.Request) -> web.Response:
         try:
-            account, asset, amount = self._read_movement(await request.read())
-            flow = self._exchange.move(account, asset, amount if kind is FlowKind.DEPOSIT else -amount, kind)
+            wanted = msgspec.json.decode(await request.read(), type=_Advance)
+            return json_response(_operation_view(*self._operations.advance(wanted.id, wanted.status)))
+        except msgspec.MsgspecError:
+            return error_response(ExchangeError(Refusal.BAD_JSON))
         except ExchangeError as error:
             return error_response(error)
-        return json_response(_flow_view(flow))
-
-    def _read_movement(self, body: bytes) -> tuple[Account, str, Decimal]:
-        try:
-            movement = msgspec.json.decode(body, type=_Movement)
-        except msgspec.MsgspecError:
-            raise ExchangeError(Refusal.BAD_JSON) from None
-        account = self._exchange.ledger.accounts.get(movement.account)
-        if account is None:
-            raise ExchangeError(Refusal.BAD_PARAMETER, "account")
-        if movement.asset not in account.balances:
-            raise ExchangeError(Refusal.BAD_PARAMETER, "asset")
-        try:
-            amount = Decimal(movement.amount)
-        except InvalidOperation:
-            raise ExchangeError(Refusal.BAD_PARAMETER, "amount") from None
-        if not amount.is_finite() or amount <= ZERO or amount != truncate(amount):
-            raise ExchangeError(Refusal.BAD_PARAMETER, "amount")
-        return account, movement.asset, amount
 
     async def _disconnect(self, _request: web.Request) -> web.Response:
         return json_response({"disconnected": self._websocket_api.disconnect()})
@@ -127,9 +117,22 @@ def _trade_view(trade: Filled, order: Order) -> dict[str, object]:
     }
 
 
+def _operation_view(operation: Operation, flows: list[Flow]) -> dict[str, object]:
+    return {
+        "id": operation.operation_id,
+        "kind": operation.kind,
+        "asset": operation.asset,
+        "amount": wire(operation.amount),
+        "status": operation.status,
+        "time_us": operation.time_us,
+        "flows": [_flow_view(flow) for flow in flows],
+    }
+
+
 def _flow_view(flow: Flow) -> dict[str, object]:
     return {
         "id": flow.flow_id,
+        "operation": flow.operation_id or None,
         "kind": flow.kind,
         "asset": flow.asset,
         "amount": wire(flow.quantity),

@@ -51,6 +51,23 @@ class FlowKind(StrEnum):
     INITIAL = "initial"
     DEPOSIT = "deposit"
     WITHDRAWAL = "withdrawal"
+    TRANSFER = "transfer"
+    CONVERT = "convert"
+    DUST = "dust"
+    EARN = "earn"
+    REWARD = "reward"
+    AIRDROP = "airdrop"
+    REBATE = "rebate"
+
+
+class OperationStatus(StrEnum):
+    """How far a deposit or a withdrawal is; everything else is completed at once."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
 
 
 class OrderPlaced(msgspec.Struct, frozen=True, tag_field="entry", tag="order", omit_defaults=True):
@@ -98,8 +115,12 @@ class OrderEnded(msgspec.Struct, frozen=True, tag_field="entry", tag="end", omit
     reason: str = ""
 
 
-class Flow(msgspec.Struct, frozen=True, tag_field="entry", tag="flow"):
-    """Assets came in or went out. `quantity` is signed; `price` is the asset's price in USDT at that moment."""
+class Flow(msgspec.Struct, frozen=True, tag_field="entry", tag="flow", omit_defaults=True):
+    """Assets came in or went out.
+
+    `quantity` is signed; `price` is the asset's price in USDT at that moment; `operation_id` is that of the operation
+    that did it, 0 for none.
+    """
 
     account: str
     flow_id: str
@@ -108,6 +129,41 @@ class Flow(msgspec.Struct, frozen=True, tag_field="entry", tag="flow"):
     kind: FlowKind
     price: Decimal
     time_us: int
+    operation_id: int = 0
+
+
+class DustPart(msgspec.Struct, frozen=True, array_like=True):
+    """One asset that was turned into BNB: how much of it, the BNB received, the charge in BNB."""
+
+    asset: str
+    amount: Decimal
+    received: Decimal
+    charge: Decimal
+
+
+class Operation(msgspec.Struct, frozen=True, tag_field="entry", tag="operation", omit_defaults=True):
+    """Something that the histories list, as it stands since `time_us`; a later entry of its id replaces it.
+
+    Attributes:
+        amount: What came in or went out, without the fee; for dust, the BNB received.
+        fee: What it cost besides, in the same asset.
+        variant: What distinguishes it within its kind: type of transfer, product, reward or rebate, a text.
+        begin_time_us: When it began.
+    """
+
+    account: str
+    kind: FlowKind
+    asset: str
+    amount: Decimal
+    operation_id: int = 0
+    begin_time_us: int = 0
+    time_us: int = 0
+    status: OperationStatus = OperationStatus.COMPLETED
+    fee: Decimal = ZERO
+    to_asset: str = ""
+    to_amount: Decimal = ZERO
+    variant: str = ""
+    parts: tuple[DustPart, ...] = ()
 
 
 class Wiped(msgspec.Struct, frozen=True, tag_field="entry", tag="wipe"):
@@ -116,7 +172,7 @@ class Wiped(msgspec.Struct, frozen=True, tag_field="entry", tag="wipe"):
     time_us: int
 
 
-Entry = OrderPlaced | Filled | OrderEnded | Flow
+Entry = OrderPlaced | Filled | OrderEnded | Flow | Operation
 
 
 class Transaction(msgspec.Struct, frozen=True):

@@ -9,14 +9,14 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 
-from infra.exchange.endpoints import Call, Endpoint
+from infra.exchange.endpoints import Call, Endpoint, WeightScope
 from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
 from infra.exchange.faults import Fault, FaultKind, Faults, Target
 from infra.exchange.limits import RequestWeights
 from infra.exchange.parameters import Parameters
-from infra.exchange.security import KeyRing, rest_payload, verify
+from infra.exchange.security import AccountKey, KeyRing, rest_payload, verify
 
 _ANSWERED_BY_A_PROXY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
@@ -28,6 +28,14 @@ class Gate(NamedTuple):
     keys: KeyRing
     weights: RequestWeights
     faults: Faults
+    sapi_weights: dict[WeightScope, RequestWeights]
+
+    def budget(self, endpoint: Endpoint, address: str, account: str) -> tuple[RequestWeights, str]:
+        """The weights that an endpoint uses up, and by whom they are counted."""
+        if endpoint.scope is WeightScope.API:
+            return self.weights, address
+        user = account if endpoint.scope is WeightScope.SAPI_ACCOUNT else address
+        return self.sapi_weights[endpoint.scope], f"{user} {endpoint.path}"
 
 
 def time_unit(text: str | None) -> TimeUnit:
@@ -42,6 +50,12 @@ def rest_routes(gate: Gate, endpoints: Iterable[Endpoint]) -> list[web.RouteDef]
     """A route for each endpoint, and one that tells that listen keys are gone."""
     routes = [web.route(each.method, each.path, _RestHandler(gate, each).handle) for each in endpoints]
     return [*routes, web.route("*", "/api/v3/userDataStream", _listen_key_gone)]
+
+
+def check_permission(owner: AccountKey, endpoint: Endpoint) -> None:
+    """Refuse a key that may only read whatever changes something, with -2015."""
+    if endpoint.method != "GET" and not owner.may_trade:
+        raise ExchangeError(Refusal.UNKNOWN_KEY)
 
 
 def error_response(error: ExchangeError) -> web.Response:
@@ -97,9 +111,16 @@ class _RestHandler:
             if fault[0].executed:
                 self._respond(request, query, body)
             response = await self._fail(request, *fault)
-        used = self._gate.weights.used(request.remote or "", self._gate.exchange.now_us())
-        response.headers["X-MBX-USED-WEIGHT"] = response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
+        weights, user = self._budget(request)
+        used = str(weights.used(user, self._gate.exchange.now_us()))
+        response.headers[self._endpoint.scope] = used
+        if self._endpoint.scope is WeightScope.API:
+            response.headers["X-MBX-USED-WEIGHT"] = used
         return response
+
+    def _budget(self, request: web.Request) -> tuple[RequestWeights, str]:
+        account = self._gate.keys.name_of(request.headers.get("X-MBX-APIKEY"))
+        return self._gate.budget(self._endpoint, request.remote or "", account)
 
     def _respond(self, request: web.Request, query: str, body: str) -> web.Response:
         try:
@@ -115,19 +136,21 @@ class _RestHandler:
         return error_response(failure(fault, retry_after_s, self._gate.exchange.server_time_us()))
 
     def _answer(self, request: web.Request, query: str, body: str) -> object:
-        exchange, keys, weights, _ = self._gate
+        exchange, keys = self._gate.exchange, self._gate.keys
         now_us = exchange.now_us()
         parameters = Parameters.from_pairs(
             parse_qsl(query, keep_blank_values=True), parse_qsl(body, keep_blank_values=True)
         )
-        weights.charge(request.remote or "", self._endpoint.weight_of(parameters), now_us)
+        weights, user = self._budget(request)
+        weights.charge(user, self._endpoint.weight_of(parameters), now_us)
         unit = time_unit(request.headers.get("X-MBX-TIME-UNIT"))
-        account = None
+        account = owner = None
         if self._endpoint.signed:
             owner = keys.find(request.headers.get("X-MBX-APIKEY"))
             verify(owner, [rest_payload(query, body)], parameters, exchange.server_time_us())
+            check_permission(owner, self._endpoint)
             account = exchange.ledger.account(owner.account)
-        return self._endpoint.handler(Call(exchange, parameters, unit, account))
+        return self._endpoint.handler(Call(exchange, parameters, unit, account, owner))
 
 
 async def _listen_key_gone(_request: web.Request) -> web.Response:

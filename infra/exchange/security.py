@@ -21,18 +21,20 @@ class AccountKey(NamedTuple):
     account: str
     key: str
     secret: str
+    may_trade: bool = True
 
     @classmethod
     def parse(cls, text: str) -> "AccountKey":
-        """Read `NAME:KEY:SECRET`.
+        """Read `NAME:KEY:SECRET`, or `NAME:KEY:SECRET:read` for a key that may only read.
 
         Raises:
             ValueError: The text has another form.
         """
         parts = text.split(":")
-        if len(parts) != len(cls._fields) or not all(parts):
-            raise ValueError(f"account {parts[0]!r} is not NAME:KEY:SECRET")
-        return cls(*parts)
+        match parts:
+            case [name, key, secret] | [name, key, secret, "read"] if name and key and secret:
+                return cls(name, key, secret, may_trade="read" not in parts[3:])
+        raise ValueError(f"account {parts[0]!r} is not NAME:KEY:SECRET or NAME:KEY:SECRET:read")
 
 
 class KeyRing:
@@ -40,6 +42,10 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[AccountKey]) -> None:
         self._keys = {each.key: each for each in keys}
+
+    def name_of(self, key: str | None) -> str:
+        """The name of the account of an API key; empty when there is none."""
+        return self._keys[key].account if key in self._keys else ""
 
     def find(self, key: str | None) -> AccountKey:
         """The account of an API key: -2014 when none was sent, -2015 when it is unknown."""

@@ -13,6 +13,7 @@ from infra.exchange.records import (
     Filled,
     Flow,
     FlowKind,
+    Operation,
     Order,
     OrderEnded,
     OrderPlaced,
@@ -109,7 +110,11 @@ class OpenTransaction:
         self._report(order, ended)
         return ended
 
-    def move(self, asset: str, quantity: Decimal, kind: FlowKind, price: Decimal) -> Flow:
+    def operate(self, operation: Operation) -> None:
+        """Note an operation, or its new status."""
+        self._apply(operation)
+
+    def move(self, asset: str, quantity: Decimal, kind: FlowKind, price: Decimal, operation_id: int = 0) -> Flow:
         """Bring assets in or take them out; `price` is in USDT."""
         flow = Flow(
             account=self.account.name,
@@ -119,6 +124,7 @@ class OpenTransaction:
             kind=kind,
             price=price,
             time_us=self.time_us,
+            operation_id=operation_id,
         )
         self._apply(flow)
         self._reports.append(balance_update(flow))
@@ -130,6 +136,8 @@ class OpenTransaction:
 
     def events(self) -> list[Event]:
         """What the account is told: a report of each entry, then one account position with the same `E`."""
+        if not self._reports:
+            return []
         return [*self._reports, account_position(self.account, self._assets, self.time_us)]
 
     def _apply(self, entry: Entry) -> None:

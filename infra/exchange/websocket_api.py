@@ -15,7 +15,7 @@ from infra.exchange.events import Event, TimeUnit, in_unit
 from infra.exchange.faults import FaultKind, Target
 from infra.exchange.ledger import Account
 from infra.exchange.parameters import Parameters
-from infra.exchange.rest import Gate, error_response, failure, time_unit
+from infra.exchange.rest import Gate, check_permission, error_response, failure, time_unit
 from infra.exchange.security import verify, websocket_payloads
 from infra.exchange.sockets import ClientSocket
 
@@ -173,12 +173,14 @@ class _Session:
         self._gate.weights.charge(self._address, weight, self._gate.exchange.now_us())
         if endpoint is None:
             return self._own_methods[method](values)
-        account = self._sign_in(values) if endpoint.signed else None
+        account = self._sign_in(values, endpoint) if endpoint.signed else None
         return endpoint.handler(Call(self._gate.exchange, parameters, self._unit, account))
 
-    def _sign_in(self, values: dict[str, str]) -> Account:
+    def _sign_in(self, values: dict[str, str], endpoint: Endpoint | None = None) -> Account:
         owner = self._gate.keys.find(values.get("apiKey"))
         verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
+        if endpoint is not None:
+            check_permission(owner, endpoint)
         return self._gate.exchange.ledger.account(owner.account)
 
     def _subscribe(self, values: dict[str, str]) -> object:

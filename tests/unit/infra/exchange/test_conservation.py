@@ -12,10 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from infra.exchange.engine import OrderRequest
 from infra.exchange.errors import ExchangeError
 from infra.exchange.fees import FeeSchedule
 from infra.exchange.journal import Journal
+from infra.exchange.matching import OrderRequest
+from infra.exchange.operations import OperationRequest, Operations
 from infra.exchange.operator_api import books
 from infra.exchange.records import FlowKind, OrderType, Side, TimeInForce
 from infra.exchange.symbols import Listing
@@ -97,6 +98,18 @@ class TradingMachine(RuleBasedStateMachine):
         kind = FlowKind.DEPOSIT if amount > 0 else FlowKind.WITHDRAWAL
         with refusals({-2010}):
             self.world.exchange.move(self.world.account, asset, amount, kind)
+
+    @rule(
+        name=st.sampled_from(
+            ("withdraw", "transfer", "convert", "dust", "earn/subscribe", "earn/redeem", "earn/reward")
+        ),
+        asset=st.sampled_from(("USDT", "BTC", "ETH")),
+        amount=st.decimals("0.00000001", "1", places=8),
+    )
+    def operate(self, name: str, asset: str, amount: Decimal) -> None:
+        request = OperationRequest("demo", asset, str(amount), to_asset="BNB", assets=(asset,))
+        with refusals({-1130, -2010}):
+            Operations(self.world.exchange).perform(name, request)
 
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from infra.exchange.engine import OrderRequest
 from infra.exchange.errors import ExchangeError
 from infra.exchange.events import Event
+from infra.exchange.matching import OrderRequest
 from infra.exchange.records import FlowKind, Order, OrderStatus, OrderType, Side, TimeInForce
 from tests.support.exchange_world import World
 

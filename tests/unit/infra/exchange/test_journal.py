@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from infra.exchange.engine import OrderRequest
 from infra.exchange.journal import JournalError
+from infra.exchange.matching import OrderRequest
 from infra.exchange.operator_api import books
 from infra.exchange.records import OrderType, Side
 from tests.unit.infra.exchange.conftest import Reopener
