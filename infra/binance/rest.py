@@ -65,6 +65,14 @@ class Candle(msgspec.Struct, frozen=True, array_like=True):
     close: str
 
 
+class AccountFlags(msgspec.Struct, frozen=True, rename="camel"):
+    """What the exchange says that an account may do, from `account`."""
+
+    can_trade: bool
+    can_withdraw: bool
+    permissions: tuple[str, ...] = ()
+
+
 class BinanceRest:
     """Reads an account and the market over REST.
 
@@ -132,6 +140,15 @@ class BinanceRest:
         """All balances, at the time of the account's last update (weight 20)."""
         await self._keep_clock()
         return decode_account(await self._call("account", self._client.get_account, omitZeroBalances="true"))
+
+    async def account_flags(self) -> AccountFlags:
+        """What the account may do (weight 20)."""
+        await self._keep_clock()
+        answer = await self._call("account", self._client.get_account, omitZeroBalances="true")
+        try:
+            return msgspec.convert(answer, AccountFlags)
+        except msgspec.ValidationError as error:
+            raise MalformedEvent(f"account cannot be read: {error}") from error
 
     async def trades(self, symbol: str, from_id: int, catalogue: Catalogue) -> list[Fill]:
         """Up to 1,000 trades of a symbol from an id on, in order of their id (weight 20)."""

@@ -1,0 +1,119 @@
+"""How verdicts follow from what was measured, and what a broken check becomes."""
+
+import pytest
+from pydantic import SecretStr
+
+from infra.binance.rest import AccountFlags
+from infra.doctor.findings import (
+    Finding,
+    Verdict,
+    has_failed,
+    judge_clock,
+    judge_disk,
+    judge_flags,
+    judge_latency,
+    judge_weight,
+    run_checks,
+)
+from infra.errors import RemediableError
+from infra.settings import Settings
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "verdict", "direction"),
+    [
+        (0, Verdict.OK, "ahead of"),
+        (500, Verdict.OK, "behind"),
+        (501, Verdict.WARN, "behind"),
+        (-501, Verdict.WARN, "ahead of"),
+        (5_000, Verdict.WARN, "behind"),
+        (5_001, Verdict.FAIL, "behind"),
+        (-5_001, Verdict.FAIL, "ahead of"),
+    ],
+)
+def test_a_clock_is_judged_in_both_directions(offset_ms: int, verdict: Verdict, direction: str) -> None:
+    finding = judge_clock(offset_ms)
+    assert finding.verdict is verdict
+    assert f"{abs(offset_ms)} ms {direction} " in finding.seen
+    assert ("recvWindow" in finding.seen) == (verdict is Verdict.FAIL)
+    assert bool(finding.remedy) == (verdict is not Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("trade", "withdraw", "words"),
+    [
+        (True, True, "may trade and withdraw"),
+        (True, False, "may trade"),
+        (False, True, "may withdraw"),
+    ],
+)
+def test_more_than_reading_is_a_warning_in_words(trade: bool, withdraw: bool, words: str) -> None:
+    finding = judge_flags(AccountFlags(can_trade=trade, can_withdraw=withdraw, permissions=("SPOT",)))
+    assert finding.verdict is Verdict.WARN
+    assert finding.seen.endswith(words)
+    assert "SPOT" in finding.seen
+
+
+def test_an_account_that_can_only_be_read_is_what_is_wanted() -> None:
+    assert judge_flags(AccountFlags(can_trade=False, can_withdraw=False)).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict"),
+    [
+        (judge_weight(4_999), Verdict.OK),
+        (judge_weight(5_000), Verdict.WARN),
+        (judge_weight(6_000), Verdict.FAIL),
+        (judge_latency("x", 1_000), Verdict.OK),
+        (judge_latency("x", 1_001), Verdict.WARN),
+        (judge_disk("d", 5 * GIB, writable=True), Verdict.OK),
+        (judge_disk("d", 5 * GIB - 1, writable=True), Verdict.WARN),
+        (judge_disk("d", GIB - 1, writable=True), Verdict.FAIL),
+        (judge_disk("d", 5 * GIB, writable=False), Verdict.FAIL),
+    ],
+)
+def test_limits(finding: Finding, verdict: Verdict) -> None:
+    assert finding.verdict is verdict
+    assert bool(finding.remedy) == (verdict is not Verdict.OK)
+
+
+def test_warnings_are_no_failure() -> None:
+    assert not has_failed([judge_clock(600), judge_weight(5_000)])
+    assert has_failed([judge_clock(600), judge_clock(6_000)])
+
+
+async def test_a_check_that_breaks_is_a_finding_and_takes_no_other_with_it() -> None:
+    async def breaks(_settings: Settings) -> list[Finding]:
+        raise ValueError("invalid literal for int(): 'hunter2'")
+
+    async def names_its_remedy(_settings: Settings) -> list[Finding]:
+        raise RemediableError("the key is refused", "Use another")
+
+    async def works(_settings: Settings) -> list[Finding]:
+        return [judge_clock(0)]
+
+    found = await run_checks(Settings(), [("a", breaks), ("b", names_its_remedy), ("c", works)])
+
+    assert [(each.check, each.verdict) for each in found] == [
+        ("a", Verdict.FAIL),
+        ("b", Verdict.FAIL),
+        ("clock", Verdict.OK),
+    ]
+    assert "hunter2" not in found[0].seen
+    assert found[1].remedy == "Use another"
+
+
+async def test_no_secret_is_in_a_finding() -> None:
+    settings = Settings(
+        binance_secret_key=SecretStr("hunter2-secret"),
+        database_url=SecretStr("postgresql://ada:hunter2%2Fdb@db.example/books"),
+    )
+
+    async def tells_all(_settings: Settings) -> list[Finding]:
+        return [Finding("x", Verdict.FAIL, "hunter2-secret, hunter2%2Fdb, hunter2/db")]
+
+    [found] = await run_checks(settings, [("x", tells_all)])
+
+    assert found.seen == "***, ***, ***"
