@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiokafka.partitioner import murmur2
 
-from portfolio import Book, LogPosition, PortfolioError, decode_book, encode_book, fold, new_book
+from portfolio import Book, LogPosition, Outcome, PortfolioError, decode_book, encode_book, fold, new_book
 from portfolio.snapshots import LedgerUpdate, describe_update
 from streams import topics
 from streams.publishing import Output
@@ -75,10 +75,39 @@ def partition_of(account: str, partitions: int) -> int:
     return int(murmur2(account.encode()) & 0x7FFFFFFF) % partitions
 
 
+def fold_record(
+    key: bytes | None, value: bytes | None, *, position: LogPosition, book: Book | None, partitions: int
+) -> Outcome | Rejected:
+    """Fold one record of the log into its account's book; what is accepted here is what the books are made of.
+
+    Args:
+        key: The record's key.
+        value: The record's value.
+        position: Where in the log it is.
+        book: The account's book; None if it has none yet.
+        partitions: How many partitions the log has.
+    """
+    try:
+        record = _read_record(key, value, position, partitions)
+    except UnreadableRecord as error:
+        return Rejected(str(error))
+    book = new_book(record.account, record.reporting, record.cash_assets) if book is None else book
+    if record.reporting != book.reporting:
+        return Rejected(
+            f"the books of {record.account} are kept in {book.reporting}, but the record reports in "
+            f"{record.reporting}; use another account name for another reporting currency"
+        )
+    try:
+        return fold(book, record.events, position=position)
+    except (PortfolioError, ArithmeticError) as error:
+        # Arithmetic: amounts that pass one by one, but whose product has more digits than any number of ours.
+        return _rejected(error)
+
+
 def apply_record(
     key: bytes | None, value: bytes | None, *, position: LogPosition, stored: bytes | None, partitions: int
 ) -> Applied | Rejected:
-    """Apply one record of the log.
+    """Apply one record of the log: fold it, and say what is to be stored and published.
 
     Args:
         key: The record's key.
@@ -90,30 +119,25 @@ def apply_record(
     Raises:
         InvalidBook: `stored` is not a book. That is no fault of the record, and nothing can go on.
     """
-    try:
-        record = _read_record(key, value, position, partitions)
-    except UnreadableRecord as error:
-        return Rejected(str(error))
-    book = new_book(record.account, record.reporting, record.cash_assets) if stored is None else decode_book(stored)
-    if book.position is not None and book.position >= position:
+    book = None if stored is None else decode_book(stored)
+    outcome = fold_record(key, value, position=position, book=book, partitions=partitions)
+    if isinstance(outcome, Rejected):
+        return outcome
+    if book is not None and book.position is not None and book.position >= position:
         # Its outputs were acknowledged before the book was stored. The changelog may not have the book yet, though.
         return Applied(book, encode_book(book), ())
-    if record.reporting != book.reporting:
-        return Rejected(
-            f"the books of {record.account} are kept in {book.reporting}, but the record reports in "
-            f"{record.reporting}; use another account name for another reporting currency"
-        )
     try:
-        # Arithmetic: amounts that pass one by one, but whose product has more digits than any number of ours.
-        outcome = fold(book, record.events, position=position)
-        update = describe_update(outcome, position)
+        outputs = _outputs(describe_update(outcome, position))
     except (PortfolioError, ArithmeticError) as error:
-        return Rejected(f"{type(error).__name__}: {error}")
-    outputs = _outputs(update)
+        return _rejected(error)
     largest = max(len(output.value) for output in outputs)
     if largest > topics.VALUE_BYTES_MAX:
         return Rejected(f"what it changes makes a record of {largest} bytes, too large for Kafka; use smaller pages")
     return Applied(outcome.book, encode_book(outcome.book), outputs)
+
+
+def _rejected(error: Exception) -> Rejected:
+    return Rejected(f"{type(error).__name__}: {error}")
 
 
 def _read_record(key: bytes | None, value: bytes | None, position: LogPosition, partitions: int) -> AccountEvents:

@@ -7,20 +7,21 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from infra.errors import RemediableError
 from infra.settings import Settings
+from portfolio import Book, LogPosition
 from portfolio.events import Event
+from streams.account_log import Rejected, fold_record
 from streams.connection import client_options
 from streams.gateway.published import Published
 from streams.records import (
     EVENTS_PER_PAGE_MAX,
     AccountEvents,
     DeadLetter,
-    UnreadableRecord,
     account_events,
     dead_letters,
 )
@@ -107,45 +108,38 @@ class AccountLog:
             LogUnavailable: Kafka does not answer.
             RemediableError: The log was written in another reporting currency.
         """
-        published = Published()
+        book: Book | None = None
         # Not `seek_to_beginning`: it races with the reset that an assignment begins by itself, to the end by default.
         consumer = AIOKafkaConsumer(
             **client_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
         )
         try:
             await consumer.start()
-            partition = TopicPartition(ACCOUNT_EVENTS.name, await self._partition())
+            number, partitions = await self._partition()
+            partition = TopicPartition(ACCOUNT_EVENTS.name, number)
             consumer.assign([partition])
             end = (await consumer.end_offsets([partition]))[partition]
             while await consumer.position(partition) < end:
                 batch = await consumer.getmany(partition, timeout_ms=_POLL_MS)
                 for message in batch.get(partition, ()):
                     if message.key == self._key and message.offset < end:
-                        self._recover_record(published, message.value)
+                        book = _recovered(book, message, partitions)
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
         finally:
             await consumer.stop()
-        self.published = published
-        log.info("recovered account %s from the log: %d events", self._settings.account, published.events)
+        if book is not None:
+            self._require_reporting(book)
+        self.published = Published.of_book(book) if book is not None else Published()
+        log.info("recovered account %s from the log: %d events", self._settings.account, self.published.events)
 
-    def _recover_record(self, published: Published, value: bytes | None) -> None:
-        try:
-            record = account_events.decode(value)
-        except UnreadableRecord as error:
-            # The ledger cannot read it either and keeps it as a dead letter: its events count as never published.
-            log.error("a record of the log cannot be read and is left out: %s", error)  # noqa: TRY400 - the reason is the message
-            return
-        if record.reporting != self._settings.reporting_currency:
+    def _require_reporting(self, book: Book) -> None:
+        if book.reporting != self._settings.reporting_currency:
             raise RemediableError(
-                f"the log of account {record.account} is kept in {record.reporting}, "
+                f"the log of account {book.account} is kept in {book.reporting}, "
                 f"but PORTFOLIO_REPORTING is {self._settings.reporting_currency}",
-                f"Set PORTFOLIO_REPORTING={record.reporting}, or follow the account under another PORTFOLIO_ACCOUNT",
+                f"Set PORTFOLIO_REPORTING={book.reporting}, or follow the account under another PORTFOLIO_ACCOUNT",
             )
-        before = published.events
-        published.add_new(record.events)
-        if before // _PROGRESS_EVENTS != published.events // _PROGRESS_EVENTS:
-            log.info("reading the log: %d events so far", published.events)
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish events in their order, in pages of up to 1,000; what was published before is left out.
@@ -200,7 +194,23 @@ class AccountLog:
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"a dead letter was not taken: {error!r}") from error
 
-    async def _partition(self) -> int:
-        """The partition of the account, by the partitioner that Faust's and aiokafka's producers share."""
+    async def _partition(self) -> tuple[int, int]:
+        """The partition of the account, by the partitioner that all producers share, and how many there are."""
         partitions = sorted(await self._producer.partitions_for(ACCOUNT_EVENTS.name))
-        return int(DefaultPartitioner()(self._key, partitions, partitions))
+        return int(DefaultPartitioner()(self._key, partitions, partitions)), len(partitions)
+
+
+def _recovered(book: Book | None, message: ConsumerRecord, partitions: int) -> Book | None:
+    """The book after one more record of the log.
+
+    The ledger's own fold decides, so that what it left out as a dead letter counts as never published here too.
+    """
+    position = LogPosition(message.partition, message.offset)
+    outcome = fold_record(message.key, message.value, position=position, book=book, partitions=partitions)
+    if isinstance(outcome, Rejected):
+        log.warning("offset %d of the log is no part of the books: %s", message.offset, outcome.reason)
+        return book
+    before = 0 if book is None else book.sequence
+    if before // _PROGRESS_EVENTS != outcome.book.sequence // _PROGRESS_EVENTS:
+        log.info("reading the log: %d events so far", outcome.book.sequence)
+    return outcome.book

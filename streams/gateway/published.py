@@ -1,13 +1,14 @@
-"""What the log says of an account: where to go on, and what the ledger holds by now.
+"""What was published of an account: where to go on, and what the ledger holds by now.
 
-A light fold of the log. It keeps the cursors and the quantities that the ledger's fold arrives at and leaves out
-values, positions and returns, so that a log of a million fills is read in seconds and in little memory.
+It begins with the account's book, folded from the log by the ledger's own rules, and follows what this gateway
+publishes: cursors and quantities only, without values, positions and returns.
 """
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from portfolio.book import Book
 from portfolio.events import BalanceReport, Event, ExecutionKind, Fill, Flow, Side
 from portfolio.money import ZERO, exact_arithmetic
 
@@ -83,6 +84,24 @@ class Published:
         self.events = 0
         self._last: dict[tuple[str, ExecutionKind], _LastExecution] = {}
         self._flows: set[str] = set()
+
+    @classmethod
+    def of_book(cls, book: Book) -> "Published":
+        """What a book says was published."""
+        published = cls()
+        published.events = book.sequence
+        published.last_time_us = book.event_time_us
+        published.quantities = Quantities(
+            {asset: holding.quantity for asset, holding in book.holdings.items() if holding.quantity}
+        )
+        published.assets = {*book.holdings, *book.exchange, *book.marks, *book.fees_by_asset}
+        published._flows = set(book.flows)
+        published._last = {
+            (symbol, execution): _LastExecution(cursor.last_id, tuple(cursor.orders))
+            for symbol, totals in book.symbols.items()
+            for execution, cursor in totals.cursors.items()
+        }
+        return published
 
     @property
     def is_empty(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis.asyncio
 from aiokafka import TopicPartition
@@ -20,9 +21,10 @@ from infra.settings import Settings
 from portfolio.events import BalanceReport, Fill, Flow, FlowKind, ValuationPoint
 from portfolio.reconciliation import reconcile
 from streams.creation import ensure_topics
+from streams.gateway.log import open_producer
 from streams.gateway.status import status_key
-from streams.records import MarksPage, marks_pages
-from streams.topics import MARKS
+from streams.records import AccountEvents, MarksPage, account_events, marks_pages
+from streams.topics import ACCOUNT_EVENTS, MARKS
 from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log, reader
 
 pytestmark = pytest.mark.integration
@@ -266,6 +268,32 @@ async def test_a_gap_after_a_disconnect_is_backfilled(
     status = await read_status(settings)
     assert int(status["sync_errors"]) >= 1
     assert int(status["last_sync_time_us"]) > 0
+
+
+async def test_what_the_ledger_leaves_out_of_the_log_the_gateway_leaves_out_too(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    """Records that end as dead letters: another reporting currency once stopped every later start for good."""
+    await gateway.start()
+    await eventually(is_live(settings))
+    await gateway.stop()
+    strange = Flow(time_us=1, id="x", asset="XYZ", quantity=Decimal(5), kind=FlowKind.DEPOSIT)  # carries no rate
+    fine = AccountEvents(account=settings.account, reporting="USDT", events=(strange,))
+    async with open_producer(settings) as producer:
+        for value in (
+            b"garbage",
+            account_events.encode(msgspec.structs.replace(fine, reporting="EUR")),
+            account_events.encode(msgspec.structs.replace(fine, account="another")),
+            account_events.encode(fine),
+        ):
+            await producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=settings.account.encode())
+
+    await trader.market_order("BTCUSDT", "BUY", "0.001")
+    await gateway.start()
+    await eventually(is_live(settings))
+    assert (await exchange_trades(trader))[-1] in await published_trades(settings)
+    flows = [event for record in await read_log(settings) for event in record.events if isinstance(event, Flow)]
+    assert not [flow for flow in flows if flow.asset == "XYZ" and flow.id != strange.id]
 
 
 async def test_a_wrong_key_is_one_clear_line(settings: Settings, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from infra.settings import Settings
 from portfolio.book import Book, new_book
 from portfolio.ledger import Outcome, fold
-from streams.records import AccountEvents, account_events
+from streams.records import AccountEvents, UnreadableRecord, account_events
 from streams.topics import ACCOUNT_EVENTS
 
 
@@ -122,7 +122,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 async def read_log(settings: Settings) -> list[AccountEvents]:
-    """Every record of the account, in order."""
+    """Every record of the account that can be read, in order."""
     async with reader(settings) as consumer:
         partitions = [TopicPartition(ACCOUNT_EVENTS.name, number) for number in range(settings.partitions)]
         consumer.assign(partitions)
@@ -131,8 +131,10 @@ async def read_log(settings: Settings) -> list[AccountEvents]:
         for partition in partitions:
             while await consumer.position(partition) < ends[partition]:
                 messages = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
-                mine = (message for message in messages if message.key == settings.account.encode())
-                records.extend(account_events.decode(message.value) for message in mine)
+                for message in messages:
+                    if message.key == settings.account.encode():
+                        with suppress(UnreadableRecord):
+                            records.append(account_events.decode(message.value))
         return records
 
 

@@ -59,6 +59,21 @@ OTHERS = st.sampled_from(
 )
 
 
+@given(st.lists(FILLS | FLOWS | OTHERS, max_size=30), st.lists(FILLS | FLOWS, max_size=10))
+def test_a_book_says_what_was_published(events: Sequence[Event], later: Sequence[Event]) -> None:
+    """Recovered from the book, it goes on as if it had published the events itself."""
+    itself = Published()
+    itself.add_new(events)
+    recovered = Published.of_book(fold(new_book("main", "USDT"), events).book)
+    assert (recovered.events, recovered.last_time_us) == (itself.events, itself.last_time_us)
+    assert recovered.quantities.held == itself.quantities.held
+    assert recovered.symbols == itself.symbols
+    assert [recovered.is_new(event) for event in later] == [itself.is_new(event) for event in later]
+    recovered.add_new(later)
+    itself.add_new(later)
+    assert recovered.quantities.held == itself.quantities.held
+
+
 @given(st.lists(FILLS | FLOWS | OTHERS, max_size=40))
 def test_quantities_and_novelty_are_the_ledgers(events: Sequence[Event]) -> None:
     published = Published()
