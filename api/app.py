@@ -8,10 +8,11 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems, schemas
+from api import problems, revalidation, schemas
 from api.dependencies import Services
 from api.examples import add_examples
 from api.routes import admin, health, portfolio
@@ -20,6 +21,10 @@ from infra.redis.client import RedisClient
 from infra.settings import Settings
 
 _DASHBOARD: Final = Path(__file__).parent / "dashboard"
+
+# Smaller answers fit in one packet as they are; higher levels cost more time than they save on the way.
+_COMPRESSED_FROM_BYTES: Final = 1_024
+_COMPRESSION_LEVEL: Final = 4
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -64,10 +69,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+    revalidation.install(app)
     for router in (portfolio.router, health.router, admin.router):
         app.include_router(router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
+    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     return app
 

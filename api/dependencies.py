@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, Query, Request, Response
 
 from api.problems import ProblemError
+from api.revalidation import NotModified, entity_tag, is_known
 from infra.postgres.reader import Reader, View, log_positions
 from infra.redis.client import RedisClient
 from infra.settings import Settings
@@ -44,20 +45,64 @@ SymbolQuery = Annotated[
 ]
 
 
-@asynccontextmanager
-async def open_view(services: Services, response: Response, account: str | None) -> AsyncIterator[View]:
-    """Open a consistent view, and name its log positions in the header `X-Log-Position`.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for data, and the headers of its answer."""
 
-    Raises:
-        ProblemError: There is no such account, or the accounts cannot be added up.
-    """
-    async with services.reader.view(account) as view:
-        if account is not None and not view.accounts and account != services.settings.account:
-            raise ProblemError(
-                HTTPStatus.NOT_FOUND, f"There is no account {account!r}; leave `account` out to see all of them."
-            )
-        response.headers["X-Log-Position"] = quote(log_positions(tuple(view.accounts.values())), safe="@:,")
-        yield view
+    services: Services
+    request: Request
+    response: Response
+
+    @asynccontextmanager
+    async def view(
+        self, account: str | None, *, depends_on: Literal["log", "prices", "points"] = "prices"
+    ) -> AsyncIterator[View]:
+        """Open a consistent view, and name its log positions in the header `X-Log-Position`.
+
+        Args:
+            account: The one account that is looked at; None: all of them.
+            depends_on: What an answer is as old as: the log; the log and the prices; or also points of the equity
+                curve, which may arrive late, so that the route calls `tag` itself when it has read them.
+
+        Raises:
+            ProblemError: There is no such account.
+            NotModified: The client has this answer already.
+        """
+        async with self.services.reader.view(account) as view:
+            if account is not None and not view.accounts and account != self.services.settings.account:
+                raise ProblemError(
+                    HTTPStatus.NOT_FOUND, f"There is no account {account!r}; leave `account` out to see all of them."
+                )
+            states = tuple(view.accounts.values())
+            positions = quote(log_positions(states), safe="@:,")
+            self.response.headers["X-Log-Position"] = positions
+            if depends_on == "log":
+                self.tag(positions)
+            elif depends_on == "prices":
+                self.tag(positions, *(state.valued_time_us for state in states))
+            yield view
+
+    def tag(self, *of: object) -> None:
+        """Name what the answer was made of in its `ETag`.
+
+        Raises:
+            NotModified: The client has the answer that was made of the same.
+        """
+        settings, url = self.services.settings, self.request.url
+        etag = entity_tag(
+            self.request.app.version, settings.account, settings.reporting_currency, url.path, url.query, *of
+        )
+        self.response.headers["ETag"] = etag
+        if is_known(etag, self.request.headers.getlist("If-None-Match")):
+            raise NotModified({name: self.response.headers[name] for name in ("ETag", "X-Log-Position")})
+
+
+def call_of(services: ServicesOf, request: Request, response: Response) -> Call:
+    """The request for data that is being answered."""
+    return Call(services, request, response)
+
+
+CallOf = Annotated[Call, Depends(call_of)]
 
 
 def common_reporting(services: Services, view: View) -> str:

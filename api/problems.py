@@ -34,6 +34,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 """The problems that a route may answer with, for its documentation."""
 
+DATA_RESPONSES: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Nothing has changed since the answer that `If-None-Match` names"},
+    **RESPONSES,
+}
+"""What a route that answers from the books may say beside its answer."""
+
 
 class ProblemError(Exception):
     """Something about a request that its sender can put right.

@@ -5,25 +5,24 @@ from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from api import answers, schemas
 from api.dependencies import (
     LIMIT_MAX,
     AccountQuery,
+    CallOf,
     Services,
-    ServicesOf,
     SymbolQuery,
     common_reporting,
-    open_view,
 )
 from api.performance import performance_of
-from api.problems import RESPONSES, ProblemError
+from api.problems import DATA_RESPONSES, ProblemError
 from infra.postgres.reader import View, log_positions
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance import PERIODS, Performance, period_start_time_us
 
-router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=RESPONSES)
+router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=DATA_RESPONSES)
 
 PeriodQuery = Annotated[
     str,
@@ -40,29 +39,28 @@ _performance_decoder: Final = msgspec.json.Decoder(Performance)
 
 
 @router.get("/overview")
-async def overview(services: ServicesOf, response: Response, account: AccountQuery = None) -> schemas.Overview:
+async def overview(call: CallOf, account: AccountQuery = None) -> schemas.Overview:
     """Equity, PnL and balances, all of one moment. Several accounts are added up."""
-    async with open_view(services, response, account) as view:
+    async with call.view(account) as view:
         return answers.overview(
             list(view.accounts.values()),
             await view.balances(),
-            reporting=common_reporting(services, view),
+            reporting=common_reporting(call.services, view),
             active_positions=await view.count_open_positions(),
             warnings=await view.count_warnings(),
         )
 
 
 @router.get("/balances")
-async def balances(services: ServicesOf, response: Response, account: AccountQuery = None) -> list[schemas.Balance]:
+async def balances(call: CallOf, account: AccountQuery = None) -> list[schemas.Balance]:
     """Every asset that the ledger or the exchange holds, most valuable first; a row for each account and asset."""
-    async with open_view(services, response, account) as view:
+    async with call.view(account) as view:
         return [answers.balance(line) for line in await view.balances()]
 
 
 @router.get("/positions")
 async def positions(
-    services: ServicesOf,
-    response: Response,
+    call: CallOf,
     *,
     status: Annotated[Literal["open", "closed", "all"], Query(description="Which positions.")] = "all",
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 50,
@@ -70,67 +68,63 @@ async def positions(
     account: AccountQuery = None,
 ) -> list[schemas.Position]:
     """Positions, newest first: an open one by when it opened, a closed one by when it closed."""
-    async with open_view(services, response, account) as view:
+    async with call.view(account) as view:
         lines = await view.positions(status, symbol=_upper(symbol), limit=limit)
         return [answers.position(line) for line in lines]
 
 
 @router.get("/metrics")
-async def metrics(
-    services: ServicesOf, response: Response, period: PeriodQuery = "7d", account: AccountQuery = None
-) -> schemas.Metrics:
+async def metrics(call: CallOf, period: PeriodQuery = "7d", account: AccountQuery = None) -> schemas.Metrics:
     """Performance over a period that ends at the newest prices in the books. Several accounts are measured as one."""
     _require_known(period)
-    async with open_view(services, response, account) as view:
+    async with call.view(account) as view:
         return answers.metrics(
             list(view.accounts.values()),
-            await _performance_cached(services, view, period),
-            reporting=common_reporting(services, view),
+            await _performance_cached(call.services, view, period),
+            reporting=common_reporting(call.services, view),
             period=period,
         )
 
 
 @router.get("/pnl-by-symbol")
-async def pnl_by_symbol(
-    services: ServicesOf, response: Response, account: AccountQuery = None
-) -> list[schemas.SymbolPnl]:
+async def pnl_by_symbol(call: CallOf, account: AccountQuery = None) -> list[schemas.SymbolPnl]:
     """What each symbol has earned, best first. Several accounts are added up."""
-    async with open_view(services, response, account) as view:
-        reporting = common_reporting(services, view)
+    async with call.view(account) as view:
+        reporting = common_reporting(call.services, view)
         return [answers.symbol_pnl(line, reporting) for line in await view.symbols()]
 
 
 @router.get("/trade-history")
 async def trade_history(
-    services: ServicesOf,
-    response: Response,
+    call: CallOf,
     symbol: SymbolQuery = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 100,
     account: AccountQuery = None,
 ) -> list[schemas.Trade]:
     """Fills, newest first."""
-    async with open_view(services, response, account) as view:
+    async with call.view(account, depends_on="log") as view:
         return [answers.trade(line) for line in await view.fills(symbol=_upper(symbol), limit=limit)]
 
 
 @router.get("/equity")
 async def equity(
-    services: ServicesOf,
-    response: Response,
+    call: CallOf,
     period: PeriodQuery = "24h",
     points: Annotated[int, Query(ge=2, le=_POINTS_MAX, description="At most about this many.")] = 300,
     account: AccountQuery = None,
 ) -> list[schemas.EquityPoint]:
     """The equity curve, in order of time; its last point is at the newest prices."""
     _require_known(period)
-    async with open_view(services, response, account) as view:
-        common_reporting(services, view)
+    async with call.view(account, depends_on="points") as view:
+        common_reporting(call.services, view)
         end_us = max((state.valued_time_us for state in view.accounts.values()), default=0)
         start_us = period_start_time_us(period, end_us)
         lines = await view.equity(start_time_us=start_us, points_max=points)
         with exact_arithmetic():
             now: Decimal = sum((line.value for line in await view.balances()), ZERO)
-        return answers.equity_curve(lines, now if view.accounts else None, end_us)
+        curve = answers.equity_curve(lines, now if view.accounts else None, end_us)
+        call.tag(*curve)
+        return curve
 
 
 async def _performance_cached(services: Services, view: View, period: str) -> Performance:

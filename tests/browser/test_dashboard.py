@@ -140,6 +140,20 @@ async def test_figures_follow_the_books_live(site: Site, browser: Browser) -> No
         await expect(page.locator("#closed tbody tr")).to_have_count(3)
 
 
+async def test_what_did_not_change_is_not_sent_again(site: Site, browser: Browser) -> None:
+    journal, updates = sample_account()
+    await site.store(updates, journal.marked(now_us(), BTC="62111.5", ETH="3190.25", BNB="615"))
+    async with opened(browser, site.url) as page:
+        await expect(page.locator("#symbols")).to_contain_text("SOLUSDT")
+        overviews = """performance.getEntriesByType("resource").filter(({ name }) => name.includes("/overview"))"""
+        await page.wait_for_function(f"() => {overviews}.length > 2")
+        first, *later = await page.evaluate(
+            f"() => {overviews}.map(({{ transferSize, encodedBodySize }}) => [transferSize, encodedBodySize])"
+        )
+    assert first[0] > first[1] > 0
+    assert all(0 < sent < size for sent, size in later), later
+
+
 async def test_old_prices_are_marked(site: Site, browser: Browser) -> None:
     await site.store([Journal().page(deposit("d", "USDT", "1", time_us=START_US))])
     async with opened(browser, site.url) as page:

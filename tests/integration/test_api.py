@@ -257,6 +257,62 @@ async def test_an_answer_never_mixes_log_positions(url: str, serve: OpenClient) 
     assert len(positions) > 3
 
 
+DATA_ROUTES = [path for path in EXAMPLES if not path.startswith("/health")]
+
+
+async def again(client: Client, path: str, etag: str) -> httpx.Response:
+    return await client.get(path, headers={"If-None-Match": etag})
+
+
+@pytest.mark.parametrize("path", DATA_ROUTES)
+async def test_an_answer_that_the_client_has_is_not_sent_again(url: str, serve: OpenClient, path: str) -> None:
+    journal, updates = sample_account()
+    await store(url, updates, journal.marked(LIVE_US, **LIVE_MARKS))
+    client = await serve(url)
+    first = await client.get(path)
+    etag = first.headers["ETag"]
+    for known in (etag, f'"other", {etag}', etag.removeprefix("W/"), "*"):
+        answer = await again(client, path, known)
+        assert (answer.status_code, answer.content) == (304, b""), known
+        assert (answer.headers["ETag"], answer.headers["X-Log-Position"]) == (etag, first.headers["X-Log-Position"])
+        assert answer.headers["Cache-Control"] == "no-cache"
+    assert (await again(client, path, 'W/"other"')).status_code == 200
+    assert (await again(client, f"{path}{'&' if '?' in path else '?'}account=main", etag)).status_code == 200
+    await store(url, [*updates, journal.page(fill(9, "BUY", "0.1", "60000", time_us=LIVE_US + 1))])
+    answer = await again(client, path, etag)
+    assert answer.status_code == 200
+    assert answer.json() != first.json()
+
+
+async def test_newer_prices_change_what_is_valued_and_nothing_else(sample: tuple[Client, Journal], url: str) -> None:
+    client, journal = sample
+    tags = {path: (await client.get(path)).headers["ETag"] for path in DATA_ROUTES}
+    await store(url, [], journal.marked(LIVE_US + 1, BTC="70000"))
+    same = {path for path, etag in tags.items() if (await again(client, path, etag)).status_code == 304}
+    assert same == {"/portfolio/trade-history?symbol=BTCUSDT&limit=2"}
+
+
+async def test_a_point_of_the_curve_that_comes_late_is_not_missed(sample: tuple[Client, Journal], url: str) -> None:
+    client, journal = sample
+    first = await client.get("/portfolio/equity?period=1h&points=2000")
+    await store(url, [], journal.marked(LIVE_US - 1_000_000, **LIVE_MARKS))
+    answer = await again(client, "/portfolio/equity?period=1h&points=2000", first.headers["ETag"])
+    assert answer.status_code == 200
+    assert len(answer.json()) == len(first.json()) + 1
+
+
+async def test_what_is_large_is_compressed(sample: tuple[Client, Journal]) -> None:
+    client, _ = sample
+    trades = await client.get("/portfolio/trade-history")
+    assert trades.headers["Content-Encoding"] == "gzip"
+    assert int(trades.headers["Content-Length"]) < len(trades.content) / 3
+    assert "Accept-Encoding" in trades.headers["Vary"]
+    plain = await client.get("/portfolio/trade-history", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    assert plain.json() == trades.json()
+    assert "Content-Encoding" not in (await client.get("/health/live")).headers
+
+
 async def test_an_empty_database_is_answered_sensibly(url: str, serve: OpenClient) -> None:
     client = await serve(url)
     told = await get(client, "/portfolio/overview")
