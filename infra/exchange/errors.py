@@ -20,6 +20,7 @@ class Refusal(_Refusal, Enum):
 
     UNKNOWN = (-1000, "An unknown error occurred while processing the request.", HTTPStatus.INTERNAL_SERVER_ERROR)
     FORBIDDEN = (-1000, "Forbidden.", HTTPStatus.FORBIDDEN)
+    NOT_LOGGED_ON = (-1002, "You are not authorized to execute this request.", HTTPStatus.UNAUTHORIZED)
     TOO_MUCH_WEIGHT = (
         -1003,
         (
@@ -69,6 +70,7 @@ class Refusal(_Refusal, Enum):
     BAD_JSON = (-1135, "Invalid JSON Request")
     BAD_CANCEL_RESTRICTIONS = (-1145, "Invalid cancelRestrictions")
     BAD_TIME_UNIT = (-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+    KEY_CANNOT_LOG_ON = (-4056, "{} API key is not supported.")
     PERIOD_TOO_LONG = (-4047, "Time interval must be within 0-{} days")
     INSUFFICIENT_BALANCE = (-2010, "Account has insufficient balance for requested action.")
     DUPLICATE_ORDER = (-2010, "Duplicate order sent.")

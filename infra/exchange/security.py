@@ -1,11 +1,18 @@
-"""Who asks: API keys, HMAC-SHA256 signatures, and the time that a signed request stays valid."""
+"""Who asks: API keys, their signatures (HMAC-SHA256, RSA, Ed25519), and how long a signed request stays valid."""
 
 import hashlib
 import hmac
+from base64 import b64decode
 from collections.abc import Iterable
 from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote_plus
+
+from Crypto.Hash import SHA256
+from Crypto.PublicKey import ECC, RSA
+from Crypto.Signature import eddsa, pkcs1_15
 
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.parameters import Parameters
@@ -13,19 +20,39 @@ from infra.exchange.parameters import Parameters
 _DEFAULT_WINDOW_MS = Decimal(5000)
 _LONGEST_WINDOW_MS = 60_000
 _AHEAD_US = 1_000_000
+_PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----"
+# As PEM, an Ed25519 public key has about 110 characters, one of RSA with 1024 bits 270.
+_SHORTEST_RSA_KEY = 200
+
+
+class KeyKind(Enum):
+    """How a key signs."""
+
+    HMAC = "HMAC"
+    RSA = "RSA"
+    ED25519 = "Ed25519"
 
 
 class AccountKey(NamedTuple):
-    """An account and the key that opens it."""
+    """An account and the key that opens it; `secret` is the public key, as PEM, where the client has a private one."""
 
     account: str
     key: str
     secret: str
     may_trade: bool = True
 
+    @property
+    def kind(self) -> KeyKind:
+        """How the key signs."""
+        if not self.secret.startswith(_PUBLIC_KEY):
+            return KeyKind.HMAC
+        return KeyKind.ED25519 if len(self.secret) < _SHORTEST_RSA_KEY else KeyKind.RSA
+
     @classmethod
     def parse(cls, text: str) -> "AccountKey":
         """Read `NAME:KEY:SECRET`, or `NAME:KEY:SECRET:read` for a key that may only read.
+
+        A secret that ends in `.pem` names the file of a public key, RSA or Ed25519.
 
         Raises:
             ValueError: The text has another form.
@@ -33,8 +60,44 @@ class AccountKey(NamedTuple):
         parts = text.split(":")
         match parts:
             case [name, key, secret] | [name, key, secret, "read"] if name and key and secret:
-                return cls(name, key, secret, may_trade="read" not in parts[3:])
+                return cls(name, key, _read_secret(secret), may_trade="read" not in parts[3:])
         raise ValueError(f"account {parts[0]!r} is not NAME:KEY:SECRET or NAME:KEY:SECRET:read")
+
+
+def _read_secret(secret: str) -> str:
+    if not secret.endswith(".pem"):
+        return secret
+    try:
+        text = Path(secret).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{secret} cannot be read: {error}") from None
+    if not text.startswith(_PUBLIC_KEY):
+        raise ValueError(f"{secret} is no public key in PEM: give the one that belongs to the client's private key")
+    return text
+
+
+def _has_hmac(secret: str, payload: bytes, signature: str) -> bool:
+    expected = hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, signature.lower().encode("ascii", "replace").decode())
+
+
+def _has_rsa(public_key: str, payload: bytes, signature: str) -> bool:
+    try:
+        pkcs1_15.new(RSA.import_key(public_key)).verify(SHA256.new(payload), b64decode(signature))
+    except ValueError:
+        return False
+    return True
+
+
+def _has_ed25519(public_key: str, payload: bytes, signature: str) -> bool:
+    try:
+        eddsa.new(ECC.import_key(public_key), "rfc8032").verify(payload, b64decode(signature))
+    except ValueError:
+        return False
+    return True
+
+
+_CHECKS = {KeyKind.HMAC: _has_hmac, KeyKind.RSA: _has_rsa, KeyKind.ED25519: _has_ed25519}
 
 
 class KeyRing:
@@ -69,14 +132,19 @@ def verify(owner: AccountKey, payloads: Iterable[str], parameters: Parameters, n
     Raises:
         ExchangeError: -1102, -1022, -1131 or -1021.
     """
+    parameters.required("timestamp")
+    signature = parameters.required("signature")
+    has_signed = _CHECKS[owner.kind]
+    if not any(has_signed(owner.secret, payload.encode(), signature) for payload in payloads):
+        raise ExchangeError(Refusal.BAD_SIGNATURE)
+    check_time(parameters, now_us)
+
+
+def check_time(parameters: Parameters, now_us: int) -> None:
+    """Refuse a request whose time is over, or has not come: -1102, -1131 or -1021."""
     sent_us = parameters.time_us("timestamp")
     if sent_us is None:
         raise ExchangeError(Refusal.MISSING, "timestamp")
-    signature = parameters.required("signature").lower()
-    secret = owner.secret.encode()
-    expected = (hmac.new(secret, payload.encode(), hashlib.sha256).hexdigest() for payload in payloads)
-    if not any(hmac.compare_digest(each, signature.encode("ascii", "replace").decode()) for each in expected):
-        raise ExchangeError(Refusal.BAD_SIGNATURE)
     window_ms = parameters.decimal("recvWindow") or _DEFAULT_WINDOW_MS
     if window_ms > _LONGEST_WINDOW_MS:
         raise ExchangeError(Refusal.WINDOW_TOO_LONG)

@@ -4,6 +4,7 @@ One connection carries any number of subscriptions, one for each account, number
 """
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -16,7 +17,7 @@ from infra.exchange.faults import FaultKind, Target
 from infra.exchange.ledger import Account
 from infra.exchange.parameters import Parameters
 from infra.exchange.rest import Gate, check_permission, error_response, failure, time_unit
-from infra.exchange.security import verify, websocket_payloads
+from infra.exchange.security import AccountKey, KeyKind, check_time, verify, websocket_payloads
 from infra.exchange.sockets import ClientSocket
 
 _SUBSCRIPTION_WEIGHT = 2
@@ -27,6 +28,11 @@ class _Request(msgspec.Struct):
     method: str
     id: int | str | None = None
     params: dict[str, str | int | float | bool | None] = {}
+
+
+class _Logon(NamedTuple):
+    owner: AccountKey
+    since_us: int
 
 
 class WebSocketApi:
@@ -101,9 +107,16 @@ class _Session:
         self._unit = unit
         self._shows_limits = shows_limits
         self._next_subscription = 0
+        self._connected_us = gate.exchange.now_us()
+        self._logon: _Logon | None = None
+        self._logon_subscription = -1
         self._own_methods: dict[str, Callable[[dict[str, str]], object]] = {
             "userDataStream.subscribe.signature": self._subscribe,
+            "userDataStream.subscribe": self._subscribe_logged_on,
             "userDataStream.unsubscribe": self._unsubscribe,
+            "session.logon": self._log_on,
+            "session.status": self._status,
+            "session.logout": self._log_out,
             "session.subscriptions": self._list,
         }
 
@@ -177,14 +190,52 @@ class _Session:
         return endpoint.handler(Call(self._gate.exchange, parameters, self._unit, account))
 
     def _sign_in(self, values: dict[str, str], endpoint: Endpoint | None = None) -> Account:
-        owner = self._gate.keys.find(values.get("apiKey"))
-        verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
+        if self._logon is not None and "signature" not in values:
+            owner = self._logon.owner
+            check_time(Parameters(values), self._gate.exchange.server_time_us())
+        else:
+            owner = self._gate.keys.find(values.get("apiKey"))
+            verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
         if endpoint is not None:
             check_permission(owner, endpoint)
         return self._gate.exchange.ledger.account(owner.account)
 
+    def _log_on(self, values: dict[str, str]) -> object:
+        owner = self._gate.keys.find(values.get("apiKey"))
+        if owner.kind is not KeyKind.ED25519:
+            raise ExchangeError(Refusal.KEY_CANNOT_LOG_ON, owner.kind.value)
+        verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
+        self._logon = _Logon(owner, self._gate.exchange.now_us())
+        return self._status(values)
+
+    def _log_out(self, values: dict[str, str]) -> object:
+        self._logon = None
+        if self._logon_subscription in self.subscriptions:
+            self.terminate_stream(self.subscriptions[self._logon_subscription])
+        return self._status(values)
+
+    def _status(self, _values: dict[str, str]) -> object:
+        stamp, logon = self._unit.stamp, self._logon
+        return {
+            "apiKey": logon.owner.key if logon else None,
+            "authorizedSince": stamp(logon.since_us) if logon else None,
+            "connectedSince": stamp(self._connected_us),
+            "returnRateLimits": self._shows_limits,
+            "serverTime": stamp(self._gate.exchange.server_time_us()),
+            "userDataStream": bool(self.subscriptions),
+        }
+
+    def _subscribe_logged_on(self, _values: dict[str, str]) -> object:
+        if self._logon is None:
+            raise ExchangeError(Refusal.NOT_LOGGED_ON)
+        answer = self._add_subscription(self._logon.owner.account)
+        self._logon_subscription = answer["subscriptionId"]
+        return answer
+
     def _subscribe(self, values: dict[str, str]) -> object:
-        account = self._sign_in(values).name
+        return self._add_subscription(self._sign_in(values).name)
+
+    def _add_subscription(self, account: str) -> dict[str, int]:
         if account in self.subscriptions.values():
             raise ExchangeError(Refusal.SUBSCRIPTION_ACTIVE)
         subscription = self._next_subscription

@@ -40,7 +40,7 @@ async def ask(socket: ClientConnection, method: str, **params: object) -> dict[s
     await socket.send(json.dumps({"id": method, "method": method, "params": params}))
     while True:
         message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
-        if "id" in message:
+        if message.get("id") == method:
             return message
 
 
