@@ -64,8 +64,9 @@ def _rates(fees: FeeSchedule) -> dict[str, str]:
 # -- orders
 
 
-def _new_order(call: Call) -> object:
-    request = _order_request(call)
+def new_order(call: Call) -> object:
+    """Place an order and tell of it, as fully as `newOrderRespType` asks."""
+    request = order_request(call)
     default = _ResponseType.ACK if request.type is OrderType.LIMIT_MAKER else _ResponseType.FULL
     text = call.parameters.text("newOrderRespType") or default
     if text not in set(_ResponseType):
@@ -75,7 +76,7 @@ def _new_order(call: Call) -> object:
 
 
 def _test_order(call: Call) -> object:
-    call.exchange.check(call.account, _order_request(call))
+    call.exchange.check(call.account, order_request(call))
     if not call.parameters.boolean("computeCommissionRates", default=False):
         return {}
     fees, none = call.exchange.fees, {"maker": wire(ZERO), "taker": wire(ZERO)}
@@ -92,7 +93,8 @@ def _test_order(call: Call) -> object:
     }
 
 
-def _order_request(call: Call) -> OrderRequest:
+def order_request(call: Call) -> OrderRequest:
+    """Read an order from the parameters of a request."""
     parameters = call.parameters
     symbol = call.symbol
     side = parameters.choice("side", Side, Refusal.BAD_SIDE)
@@ -225,12 +227,13 @@ def _order_view(order: Order, unit: TimeUnit) -> dict[str, object]:
     }
 
 
-def _find_order(call: Call, missing: Refusal) -> Order:
+def find_order(call: Call, missing: Refusal, id_name: str = "orderId", client_name: str = "origClientOrderId") -> Order:
+    """The order that a request names by its id or client order id; refused with `missing` when there is none."""
     symbol = call.symbol
-    order_id = call.parameters.integer("orderId")
-    client_order_id = call.parameters.client_order_id("origClientOrderId")
+    order_id = call.parameters.integer(id_name)
+    client_order_id = call.parameters.client_order_id(client_name)
     if order_id is None and not client_order_id:
-        raise ExchangeError(Refusal.MISSING_EITHER, "origClientOrderId", "orderId")
+        raise ExchangeError(Refusal.MISSING_EITHER, client_name, id_name)
     found = _orders(call, symbol) if order_id is None else [call.account.orders.get(order_id)]
     for order in reversed(found):
         if order and order.placed.symbol == symbol and client_order_id in {"", order.placed.client_order_id}:
@@ -243,11 +246,16 @@ def _orders(call: Call, symbol: str) -> list[Order]:
 
 
 def _query_order(call: Call) -> object:
-    return _order_view(_find_order(call, Refusal.NO_SUCH_ORDER), call.unit)
+    return _order_view(find_order(call, Refusal.NO_SUCH_ORDER), call.unit)
 
 
 def _cancel_order(call: Call) -> object:
-    order = _find_order(call, Refusal.UNKNOWN_ORDER)
+    order = find_order(call, Refusal.UNKNOWN_ORDER)
+    return cancel(call, order, call.parameters.client_order_id("newClientOrderId"))
+
+
+def cancel(call: Call, order: Order, client_order_id: str) -> dict[str, object]:
+    """Cancel an order, as `cancelRestrictions` allow, and tell of it."""
     if not order.is_open:
         raise ExchangeError(Refusal.UNKNOWN_ORDER)
     restriction = call.parameters.text("cancelRestrictions")
@@ -255,7 +263,7 @@ def _cancel_order(call: Call) -> object:
         raise ExchangeError(Refusal.BAD_CANCEL_RESTRICTIONS)
     if restriction and restriction != f"ONLY_{order.status}":
         raise ExchangeError(Refusal.CANCEL_RESTRICTED)
-    ended = call.exchange.cancel(call.account, order, call.parameters.client_order_id("newClientOrderId"))
+    ended = call.exchange.cancel(call.account, order, client_order_id)
     return {
         "symbol": order.placed.symbol,
         "origClientOrderId": order.placed.client_order_id,
@@ -344,7 +352,7 @@ def _trade_view(trade: Filled, order: Order, unit: TimeUnit) -> dict[str, object
 
 ACCOUNT_ENDPOINTS = (
     Endpoint(_account, "GET", "/api/v3/account", 20, "account.status", signed=True),
-    Endpoint(_new_order, "POST", "/api/v3/order", 1, "order.place", signed=True),
+    Endpoint(new_order, "POST", "/api/v3/order", 1, "order.place", signed=True),
     Endpoint(_query_order, "GET", "/api/v3/order", 4, "order.status", signed=True),
     Endpoint(_cancel_order, "DELETE", "/api/v3/order", 1, "order.cancel", signed=True),
     Endpoint(

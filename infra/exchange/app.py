@@ -26,6 +26,7 @@ from infra.exchange.market_streams import MarketStreams
 from infra.exchange.operator_api import OperatorApi
 from infra.exchange.operator_faults import OperatorFaults
 from infra.exchange.recording import load_recording
+from infra.exchange.replacement_endpoints import REPLACEMENT_ENDPOINTS
 from infra.exchange.rest import Gate, rest_routes
 from infra.exchange.sapi_endpoints import SAPI_ENDPOINTS
 from infra.exchange.security import AccountKey, KeyRing
@@ -33,7 +34,7 @@ from infra.exchange.symbols import Listing
 from infra.exchange.websocket_api import WebSocketApi
 
 _logger = logging.getLogger(__name__)
-_ENDPOINTS = (*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS, *SAPI_ENDPOINTS)
+_ENDPOINTS = (*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS, *REPLACEMENT_ENDPOINTS, *SAPI_ENDPOINTS)
 # Each endpoint under /sapi has as much, by address or by account.
 _SAPI_LIMITS = {WeightScope.SAPI_ADDRESS: 12_000, WeightScope.SAPI_ACCOUNT: 180_000}
 _ADVANCE_EVERY_S = 0.02

@@ -68,6 +68,7 @@ class Refusal(_Refusal, Enum):
     BAD_PARAMETER = (-1130, "Data sent for parameter '{}' is not valid.")
     WINDOW_TOO_LONG = (-1131, "recvWindow must be less than 60000.")
     BAD_JSON = (-1135, "Invalid JSON Request")
+    BAD_CANCEL_REPLACE_MODE = (-1130, "Data sent for parameter 'cancelReplaceMode' is not valid.")
     BAD_CANCEL_RESTRICTIONS = (-1145, "Invalid cancelRestrictions")
     BAD_TIME_UNIT = (-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
     KEY_CANNOT_LOG_ON = (-4056, "{} API key is not supported.")
@@ -82,6 +83,8 @@ class Refusal(_Refusal, Enum):
     NO_LIQUIDITY = (-2010, "Order book liquidity is less than `LOT_SIZE` filter minimum quantity.")
     UNKNOWN_ORDER = (-2011, "Unknown order sent.")
     CANCEL_RESTRICTED = (-2011, "Order was not canceled due to cancel restrictions.")
+    PARTLY_REPLACED = (-2021, "Order cancel-replace partially failed.", HTTPStatus.CONFLICT)
+    NOT_REPLACED = (-2022, "Order cancel-replace failed.")
     NO_SUCH_ORDER = (-2013, "Order does not exist.")
     BAD_KEY_FORMAT = (-2014, "API-key format invalid.", HTTPStatus.UNAUTHORIZED)
     UNKNOWN_KEY = (-2015, "Invalid API-key, IP, or permissions for action.", HTTPStatus.UNAUTHORIZED)
@@ -97,12 +100,19 @@ class ExchangeError(Exception):
         details: What fills the `{}` of its message, in order.
         retry_after_s: Seconds until it makes sense to ask again, for rate limits.
         status: The HTTP status, where it is not that of the table.
+        data: More about it, sent along.
     """
 
     def __init__(
-        self, refusal: Refusal, *details: object, retry_after_s: int | None = None, status: int | None = None
+        self,
+        refusal: Refusal,
+        *details: object,
+        retry_after_s: int | None = None,
+        status: int | None = None,
+        data: object = None,
     ) -> None:
         self.refusal = refusal
+        self.data = data
         self.status = int(refusal.status) if status is None else status
         self.message = refusal.message.format(*details)
         self.retry_after_s = retry_after_s
@@ -111,4 +121,5 @@ class ExchangeError(Exception):
     @property
     def payload(self) -> dict[str, object]:
         """The error as it is sent: `{"code": ..., "msg": ...}`."""
-        return {"code": self.refusal.code, "msg": self.message}
+        payload: dict[str, object] = {"code": self.refusal.code, "msg": self.message}
+        return payload if self.data is None else payload | {"data": self.data}
