@@ -22,6 +22,9 @@ def exchange(
     ] = None,
     speed: Annotated[str, typer.Option(help="How much faster than recorded the market goes, 0.1 to 100.")] = "1",
     seed: Annotated[int, typer.Option(help="Where in the recording the market is.")] = 0,
+    symbols: Annotated[
+        str, typer.Option(help="More symbols, by commas, with a market made by the seed: SOLUSDT,ADAUSDT,SOLBTC.")
+    ] = "",
     faults: Annotated[
         Path | None, typer.Option(help="A plan of faults (JSON): what goes wrong and when; see docs/exchange.md.")
     ] = None,
@@ -35,6 +38,7 @@ def exchange(
 
     from infra.exchange.app import DEMO_KEY, ExchangeOptions
     from infra.exchange.fault_plans import FaultPlan, load_plan
+    from infra.exchange.generated import parse_symbols
     from infra.exchange.journal import JournalError
     from infra.exchange.market import parse_speed
     from infra.exchange.security import AccountKey
@@ -50,6 +54,7 @@ def exchange(
             accounts=tuple(AccountKey.parse(each) for each in named) or (DEMO_KEY,),
             speed=parse_speed(speed),
             seed=seed,
+            symbols=parse_symbols(symbols),
             faults=load_plan(faults) if faults is not None else FaultPlan(),
             state=state or settings.data_dir / "exchange",
         )

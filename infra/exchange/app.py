@@ -18,6 +18,7 @@ from infra.exchange.fault_injector import FaultInjector
 from infra.exchange.fault_plans import FaultPlan
 from infra.exchange.faults import Faults
 from infra.exchange.fees import FeeSchedule
+from infra.exchange.generated import generate_market
 from infra.exchange.journal import Journal
 from infra.exchange.limits import RequestWeights
 from infra.exchange.market import Market
@@ -53,9 +54,10 @@ class ExchangeOptions:
         port: Port to listen on; 0 takes a free one.
         accounts: Accounts and their keys; each starts with the same balances.
         speed: How much faster than recorded the market goes.
-        seed: Where in the recording the market is.
+        seed: Where in the recording the market is, and how generated symbols move.
         state: Directory of the journal; none keeps everything in memory.
         fees: Rates of commission.
+        symbols: More symbols than the recorded ones; their market is made by the seed.
         faults: What goes wrong, and when, counted from the start.
     """
 
@@ -66,6 +68,7 @@ class ExchangeOptions:
     seed: int = 0
     state: Path | None = None
     fees: FeeSchedule = field(default_factory=FeeSchedule)
+    symbols: tuple[str, ...] = ()
     faults: FaultPlan = field(default_factory=FaultPlan)
 
 
@@ -86,6 +89,7 @@ async def running_exchange(options: ExchangeOptions) -> AsyncIterator[str]:
 
     Raises:
         JournalError: The state is in use or damaged.
+        SymbolError: No market can be made for one of the symbols.
         OSError: The port is taken.
     """
     journal = Journal(options.state) if options.state is not None else None
@@ -110,8 +114,10 @@ async def running_exchange(options: ExchangeOptions) -> AsyncIterator[str]:
 
 def build_exchange(options: ExchangeOptions, journal: Journal | None, clock: Callable[[], int]) -> Exchange:
     """Make the exchange without its server; accounts that are new get their first balances."""
-    listing = Listing()
-    market = Market(load_recording(), options.speed, options.seed)
+    recorded = load_recording()
+    generated = generate_market(options.symbols, options.seed, recorded)
+    listing = Listing(generated.entries)
+    market = Market(recorded | generated.tapes, options.speed, options.seed)
     exchange = Exchange(market, listing, clock, journal, options.fees)
     for key in options.accounts:
         exchange.open_account(key.account)

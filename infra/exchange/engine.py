@@ -16,7 +16,7 @@ from infra.exchange.decimals import ZERO
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import Event
 from infra.exchange.fees import FeeSchedule
-from infra.exchange.journal import Journal
+from infra.exchange.journal import Journal, JournalError
 from infra.exchange.ledger import EARN_PREFIX, Account, Ledger
 from infra.exchange.market import Market, MarketEvent
 from infra.exchange.matching import OrderRequest, check_funds, priority, reaches, total
@@ -84,12 +84,7 @@ class Exchange:
         self._clock = clock
         self._journal = journal
         if journal is not None:
-            for transaction in journal.read():
-                for entry in transaction.entries:
-                    if isinstance(entry, Wiped):
-                        self.ledger.wipe(entry)
-                    else:
-                        self.ledger.apply(entry)
+            self._replay(journal)
         self._advanced_us = self.now_us()
         self._books = {
             symbol: Book(
@@ -100,6 +95,16 @@ class Exchange:
             for symbol in market.symbols
         }
         self._last_trade_ids = {symbol: self._first_trade_id(symbol) for symbol in market.symbols}
+
+    def _replay(self, journal: Journal) -> None:
+        for transaction in journal.read():
+            for entry in transaction.entries:
+                if isinstance(entry, OrderPlaced) and entry.symbol not in self.listing.rules:
+                    raise JournalError(f"the state has orders of {entry.symbol}: list it too (--symbols)")
+                if isinstance(entry, Wiped):
+                    self.ledger.wipe(entry)
+                else:
+                    self.ledger.apply(entry)
 
     def now_us(self) -> int:
         """The exchange's time: the wall clock, and never earlier than what already happened."""

@@ -94,7 +94,7 @@ def load_recording() -> dict[str, Tape]:
         "BTCUSDT": bitcoin,
         "ETHUSDT": ether,
         "BNBUSDT": _constant_tape(),
-        "ETHBTC": _cross_tape(ether, bitcoin, Listing()["ETHBTC"].tick),
+        "ETHBTC": cross_tape(ether, bitcoin, Listing()["ETHBTC"].tick),
     }
 
 
@@ -122,19 +122,23 @@ def _constant_tape() -> Tape:
     return Tape(quotes, prints)
 
 
-def _cross_tape(ether: Tape, bitcoin: Tape, tick: Decimal) -> Tape:
-    moments = sorted({quote.offset_us for quote in (*ether.quotes, *bitcoin.quotes)})
+def cross_tape(base: Tape, quote: Tape, tick: Decimal) -> Tape:
+    """The market of one asset in another, from the USDT markets of both.
+
+    Its bid is the base's bid over the quote's ask, its ask the reverse, rounded away from each other to the tick.
+    """
+    moments = sorted({each.offset_us for each in (*base.quotes, *quote.quotes)})
     quotes: list[Quote] = []
     for offset_us in moments:
-        over = ether.quotes[ether.quotes_until(offset_us) - 1]
-        under = bitcoin.quotes[bitcoin.quotes_until(offset_us) - 1]
+        over = base.quotes[base.quotes_until(offset_us) - 1]
+        under = quote.quotes[quote.quotes_until(offset_us) - 1]
         bid = floor_to_step(over.bid / under.ask, tick)
         ask = max(ceil_to_step(over.ask / under.bid, tick), bid + tick)
         if not quotes or (bid, ask) != (quotes[-1].bid, quotes[-1].ask):
             quotes.append(Quote(offset_us, bid, over.bid_quantity, ask, over.ask_quantity))
     cross = Tape(quotes, [])
     prints: list[Print] = []
-    for each in ether.prints[::_DERIVED_TRADE_EVERY]:
-        quote = quotes[cross.quotes_until(each.offset_us) - 1]
-        prints.append(each._replace(price=quote.bid if each.buyer_is_maker else quote.ask))
+    for each in base.prints[::_DERIVED_TRADE_EVERY]:
+        best = quotes[cross.quotes_until(each.offset_us) - 1]
+        prints.append(each._replace(price=best.bid if each.buyer_is_maker else best.ask))
     return Tape(quotes, sorted(prints, key=itemgetter(0)))

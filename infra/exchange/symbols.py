@@ -1,7 +1,7 @@
 """The listed symbols and their filters, from `data/exchangeInfo.json`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from importlib import resources
 from typing import Any, NamedTuple
@@ -55,11 +55,16 @@ class SymbolRules(NamedTuple):
 
 
 class Listing:
-    """All symbols of the exchange, as `exchangeInfo` shows them and as rules."""
+    """All symbols of the exchange, as `exchangeInfo` shows them and as rules.
 
-    def __init__(self) -> None:
+    Args:
+        more: Entries of `exchangeInfo`, for symbols besides the recorded ones.
+    """
+
+    def __init__(self, more: Iterable[dict[str, Any]] = ()) -> None:
         text = resources.files("infra.exchange").joinpath("data/exchangeInfo.json").read_text("utf-8")
         self.exchange_info: dict[str, Any] = json.loads(text)
+        self.exchange_info["symbols"].extend(more)
         self.rules = {entry["symbol"]: symbol_rules(entry) for entry in self.exchange_info["symbols"]}
         self.assets = sorted({asset for rules in self.rules.values() for asset in (rules.base, rules.quote)})
         self.weight_limit: int = next(
