@@ -67,6 +67,18 @@ class Settings(BaseSettings):
         description="Assets that have cost and gain but open no position, comma-separated.",
     )
 
+    # -- executions announced by bots
+    execution_streams: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"portfolio:executions"}),
+        validation_alias=_named("PORTFOLIO_EXECUTION_STREAMS"),
+        description="Redis Streams on which bots announce executions, comma-separated; a comma alone: none.",
+    )
+    execution_channels: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"roottrading:cycle:*", "roottrading:order:*"}),
+        validation_alias=_named("PORTFOLIO_EXECUTION_CHANNELS"),
+        description="Patterns of Redis Pub/Sub channels for the same, comma-separated; a comma alone: none.",
+    )
+
     # -- pipeline
     partitions: int = Field(
         8,
@@ -127,6 +139,13 @@ class Settings(BaseSettings):
     def _split_assets(cls, value: object) -> object:
         if isinstance(value, str):
             return frozenset(asset.strip().upper() for asset in value.split(",") if asset.strip())
+        return value
+
+    @field_validator("execution_streams", "execution_channels", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(name.strip() for name in value.split(",") if name.strip())
         return value
 
     @property

@@ -1,0 +1,1 @@
+"""Executions that trading bots announce in Redis, carried to `portfolio.executions`."""

@@ -1,0 +1,63 @@
+"""The record of an execution that a bot announced."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from portfolio.errors import InvalidEvent
+from portfolio.events import Side
+from portfolio.money import ZERO, checked
+from streams.records import Codec
+
+AccountName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.executions`: an execution as a trading bot announced it; the exchange's own word is on the log.
+
+    Attributes:
+        account: Name of the account, which is also the key.
+        symbol: Instrument, in the exchange's spelling.
+        side: BUY or SELL.
+        price: Of one unit of the base asset, in the quote asset.
+        quantity: Of the base asset.
+        fee: What was paid, of `fee_asset`; negative: a rebate. None: the bot does not know.
+        fee_asset: Asset of the fee.
+        trade_id: The exchange's number of the trade; None: the bot does not know.
+        order_id: The exchange's number of the order; None: the bot does not know.
+        client_order_id: The bot's own name of the order.
+        strategy: The strategy that traded.
+        cycle_id: The bot's round of orders that belong together.
+        event_time_us: When it was executed, epoch microseconds.
+        source: Where it was announced: `redis:` and the stream or channel.
+    """
+
+    schema: Literal["execution"] = "execution"
+    version: int = 1
+    account: AccountName
+    symbol: Word
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal | None = None
+    fee_asset: Text = ""
+    trade_id: Number | None = None
+    order_id: Number | None = None
+    client_order_id: Text = ""
+    strategy: Text = ""
+    cycle_id: Text = ""
+    event_time_us: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+    source: Text = ""
+
+    def __post_init__(self) -> None:
+        if checked(self.price) <= ZERO or checked(self.quantity) <= ZERO:
+            raise InvalidEvent("price and quantity must be positive")
+        if self.fee is not None and checked(self.fee) and not self.fee_asset:
+            raise InvalidEvent("the fee needs a fee_asset")
+
+
+execution_records = Codec(ExecutionRecord)

@@ -1,0 +1,157 @@
+"""From Redis to Kafka: executions that bots announce, each published before its entry is acknowledged."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from infra.redis.client import RedisAway
+from infra.redis.events import ChannelMessage, StreamEntry, StreamReader, subscribed
+from infra.settings import Settings
+from streams.creation import ensure_topics
+from streams.executions.decoding import UnreadableExecution, decode_execution, place_of, raw_value
+from streams.executions.records import execution_records
+from streams.gateway.log import open_producer
+from streams.records import DeadLetter, dead_letters
+from streams.topics import DEAD_LETTERS, EXECUTIONS
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+GROUP: Final = "portfolio-executions"
+"""Name of the consumer group in Redis."""
+
+_BACKOFF_FIRST_S: Final = 0.25
+_BACKOFF_MAX_S: Final = 10.0
+_KEPT_BYTES_MAX: Final = 256 * 1024
+_TEXT_MAX: Final = 1_000
+
+
+class _Record(NamedTuple):
+    topic: str
+    key: bytes
+    value: bytes
+
+
+async def run_executions(settings: Settings, *, consumer: str, claim_after_s: float) -> None:
+    """Carry executions until cancelled. Redis or Kafka may be away: it waits, and loses nothing of a stream.
+
+    Args:
+        settings: Addresses, streams and channel patterns, the account of what names none.
+        consumer: Name of this process in the consumer group; one that takes its place finds its pending entries.
+        claim_after_s: How long an entry is pending before its consumer counts as dead.
+
+    Raises:
+        RemediableError: A topic is not as the service needs it.
+    """
+    await ensure_topics(settings, on_wait=log.warning, specs=(EXECUTIONS, DEAD_LETTERS))
+    async with open_producer(settings) as producer, asyncio.TaskGroup() as group:
+        carrier = _Carrier(settings, producer)
+        if settings.execution_streams:
+            group.create_task(carrier.carry_streams(consumer, claim_after_s))
+        if settings.execution_channels:
+            group.create_task(carrier.carry_channels())
+
+
+class _Carrier:
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self._settings = settings
+        self._producer = producer
+
+    async def carry_streams(self, consumer: str, claim_after_s: float) -> None:
+        settings = self._settings
+        reader = StreamReader(
+            settings.redis_dsn,
+            settings.execution_streams,
+            group=GROUP,
+            consumer=consumer,
+            claim_after_ms=int(claim_after_s * 1_000),
+        )
+        log.info("reading %s as %s", ", ".join(sorted(settings.execution_streams)), consumer)
+        try:
+            while True:
+                entries = await _persistently("read", reader.read)
+                if entries:
+                    await self._publish(entries)
+                    await _persistently("acknowledge", partial(reader.acknowledge, entries))
+        finally:
+            await reader.close()
+
+    async def carry_channels(self) -> None:
+        patterns = sorted(self._settings.execution_channels)
+        attempt = 0
+        while True:
+            try:
+                async with subscribed(self._settings.redis_dsn, patterns) as messages:
+                    log.info("subscribed to %s", ", ".join(patterns))
+                    attempt = 0
+                    async for message in messages:
+                        await self._publish([message])
+            except RedisAway as error:
+                await _back_off("follow channels of Redis", error, attempt)
+                attempt += 1
+
+    async def _publish(self, announced: Sequence[StreamEntry | ChannelMessage]) -> None:
+        """Publish, and return once the brokers have all of it; tried again, some of it may be there twice."""
+        records = [record for each in announced if (record := self._record(each)) is not None]
+        attempt = 0
+        while True:
+            try:
+                pending = [await self._producer.send(each.topic, each.value, key=each.key) for each in records]
+                for result in await asyncio.gather(*pending, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        raise result
+            except (KafkaError, OSError) as error:
+                await _back_off("publish to Kafka", error, attempt)
+                attempt += 1
+            else:
+                return
+
+    def _record(self, announced: StreamEntry | ChannelMessage) -> _Record | None:
+        try:
+            execution = decode_execution(announced, self._settings.account)
+        except UnreadableExecution as error:
+            return _dead_letter(announced, str(error))
+        if execution is None:
+            log.debug("%s: no execution", place_of(announced))
+            return None
+        return _Record(EXECUTIONS.name, execution.account.encode(), execution_records.encode(execution))
+
+
+def _dead_letter(announced: StreamEntry | ChannelMessage, reason: str) -> _Record:
+    # The name of a channel and the text of an error may hold whatever somebody sent.
+    place, reason, value = place_of(announced)[:_TEXT_MAX], reason[:_TEXT_MAX], raw_value(announced)
+    where = f"{place} {announced.entry_id}" if isinstance(announced, StreamEntry) else place
+    log.error("what was announced on %s goes to %s: %s", where, DEAD_LETTERS.name, reason)
+    if len(value) > _KEPT_BYTES_MAX:
+        reason += f" (cut to {_KEPT_BYTES_MAX} of {len(value)} bytes)"
+        value = value[:_KEPT_BYTES_MAX]
+    key = announced.entry_id.encode() if isinstance(announced, StreamEntry) else None
+    letter = DeadLetter(
+        topic=place, partition=-1, offset=-1, reason=reason, time_us=time.time_ns() // 1_000, key=key, value=value
+    )
+    return _Record(DEAD_LETTERS.name, key or place.encode(), dead_letters.encode(letter))
+
+
+async def _persistently(what: str, act: Callable[[], Awaitable[_T]]) -> _T:
+    attempt = 0
+    while True:
+        try:
+            return await act()
+        except RedisAway as error:
+            await _back_off(f"{what} entries of Redis", error, attempt)
+            attempt += 1
+
+
+async def _back_off(what: str, error: Exception, attempt: int) -> None:
+    full_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 8))
+    wait_s = full_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+    log.warning("cannot %s (%s); next attempt in %.1f s", what, str(error) or type(error).__name__, wait_s)
+    await asyncio.sleep(wait_s)

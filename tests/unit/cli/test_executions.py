@@ -1,0 +1,27 @@
+import pytest
+
+from cli.main import main
+from infra.settings import Settings, load_settings
+
+
+def test_with_nothing_to_read_it_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORTFOLIO_EXECUTION_STREAMS", ",")
+    monkeypatch.setenv("PORTFOLIO_EXECUTION_CHANNELS", ",")
+    load_settings.cache_clear()
+
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main(["executions"])
+    finally:
+        load_settings.cache_clear()
+
+    assert exit_.value.code == 1
+    assert "PORTFOLIO_EXECUTION_STREAMS" in capsys.readouterr().err
+
+
+def test_names_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTFOLIO_EXECUTION_STREAMS", "bot:fills, Bot:Other,")
+
+    assert Settings().execution_streams == {"bot:fills", "Bot:Other"}
