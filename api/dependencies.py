@@ -37,7 +37,13 @@ ServicesOf = Annotated[Services, Depends(services_of)]
 
 AccountQuery = Annotated[
     str | None,
-    Query(min_length=1, max_length=100, description="One account; without it, all of them.", examples=["main"]),
+    Query(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00]+$",
+        description="One account; without it, all of them.",
+        examples=["main"],
+    ),
 ]
 SymbolQuery = Annotated[
     str | None,

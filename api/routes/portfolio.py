@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query
 
 from api import answers, schemas
+from api.cursors import CursorQuery, offer_next, place_of
 from api.dependencies import (
     LIMIT_MAX,
     AccountQuery,
@@ -18,6 +19,7 @@ from api.dependencies import (
 )
 from api.performance import performance_of
 from api.problems import DATA_RESPONSES, ProblemError
+from infra.postgres.pages import EventKey, PositionKey
 from infra.postgres.reader import View, log_positions
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance import PERIODS, Performance, period_start_time_us
@@ -65,12 +67,15 @@ async def positions(
     status: Annotated[Literal["open", "closed", "all"], Query(description="Which positions.")] = "all",
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 50,
     symbol: SymbolQuery = None,
+    cursor: CursorQuery = None,
     account: AccountQuery = None,
 ) -> list[schemas.Position]:
     """Positions, newest first: an open one by when it opened, a closed one by when it closed."""
+    after = place_of(call, cursor, PositionKey)
     async with call.view(account) as view:
-        lines = await view.positions(status, symbol=_upper(symbol), limit=limit)
-        return [answers.position(line) for line in lines]
+        page = await view.positions(status, symbol=_upper(symbol), limit=limit, after=after)
+        offer_next(call, page.last)
+        return [answers.position(line) for line in page.lines]
 
 
 @router.get("/metrics")
@@ -97,13 +102,18 @@ async def pnl_by_symbol(call: CallOf, account: AccountQuery = None) -> list[sche
 @router.get("/trade-history")
 async def trade_history(
     call: CallOf,
+    *,
     symbol: SymbolQuery = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 100,
+    cursor: CursorQuery = None,
     account: AccountQuery = None,
 ) -> list[schemas.Trade]:
     """Fills, newest first."""
+    after = place_of(call, cursor, EventKey)
     async with call.view(account, depends_on="log") as view:
-        return [answers.trade(line) for line in await view.fills(symbol=_upper(symbol), limit=limit)]
+        page = await view.fills(symbol=_upper(symbol), limit=limit, after=after)
+        offer_next(call, page.last)
+        return [answers.trade(line) for line in page.lines]
 
 
 @router.get("/equity")

@@ -69,6 +69,11 @@ class PositionLine:
     open_time_us: int
     close_time_us: int | None
 
+    def place_us(self, as_of_us: int | None = None) -> int:
+        """What orders the position among others: its end, if it had closed by then; else its start."""
+        has_closed = self.close_time_us is not None and (as_of_us is None or self.close_time_us <= as_of_us)
+        return self.close_time_us if self.close_time_us is not None and has_closed else self.open_time_us
+
     @property
     def pnl(self) -> Decimal:
         """Realized and unrealized together."""

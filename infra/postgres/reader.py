@@ -20,6 +20,7 @@ from infra.postgres.lines import (
     price_of,
     value_of,
 )
+from infra.postgres.pages import TIME_US_MAX, EventKey, Page, PositionKey, page_of
 from infra.postgres.revisions import current_revision, newest_revision
 from portfolio.money import ZERO, exact_arithmetic
 
@@ -123,13 +124,28 @@ class View:
         return sorted(lines, key=lambda line: (-line.value, line.asset, line.account))
 
     async def positions(
-        self, status: PositionFilter, *, symbol: str | None = None, limit: int | None = None
-    ) -> list[PositionLine]:
+        self,
+        status: PositionFilter,
+        *,
+        symbol: str | None = None,
+        limit: int,
+        after: PositionKey | None = None,
+    ) -> Page[PositionLine, PositionKey]:
         """Positions, newest first: a closed one by its end, an open one by its start."""
         rows = await self._connection.fetch(
-            _SELECT_POSITIONS, self._names, None if status == "all" else status, symbol, limit
+            _SELECT_POSITIONS,
+            self._names,
+            None if status == "all" else status,
+            symbol,
+            limit + 1,
+            TIME_US_MAX if after is None else after.as_of_us,
+            None if after is None else after.time_us,
+            "" if after is None else after.id,
+            "" if after is None else after.account,
         )
-        return [_position_line(self.accounts[row["account"]], row) for row in rows]
+        lines = [_position_line(self.accounts[row["account"]], row) for row in rows]
+        as_of_us = after.as_of_us if after else max((self._newest_us, *(line.place_us() for line in lines[:1])))
+        return page_of(lines, limit, lambda line: PositionKey(as_of_us, line.place_us(as_of_us), line.id, line.account))
 
     async def count_open_positions(self) -> int:
         """How many positions are open."""
@@ -153,10 +169,12 @@ class View:
         with exact_arithmetic():
             return sorted(told, key=lambda line: (-(line.realized + line.unrealized), line.symbol))
 
-    async def fills(self, *, symbol: str | None, limit: int) -> list[FillLine]:
+    async def fills(self, *, symbol: str | None, limit: int, after: EventKey | None = None) -> Page[FillLine, EventKey]:
         """Fills, newest first."""
-        rows = await self._connection.fetch(_SELECT_FILLS, self._names, symbol, limit)
-        return [FillLine(**dict(row)) for row in rows]
+        place = (None, 0, "") if after is None else (after.time_us, after.sequence, after.account)
+        rows = await self._connection.fetch(_SELECT_FILLS, self._names, symbol, limit + 1, *place)
+        lines = [FillLine(**dict(row)) for row in rows]
+        return page_of(lines, limit, lambda line: EventKey(line.time_us, line.sequence, line.account))
 
     async def equity(self, *, start_time_us: int, points_max: int) -> list[EquityLine]:
         """The equity curve since a time: the last point of each of `points_max` equal intervals, in order of time.
@@ -197,6 +215,10 @@ class View:
             "SELECT count(*) FROM warnings WHERE account = ANY($1)", self._names
         )
         return count
+
+    @property
+    def _newest_us(self) -> int:
+        return max((state.event_time_us for state in self.accounts.values()), default=0)
 
     async def _unrealized_by_symbol(self) -> dict[str, Decimal]:
         opened = await self._connection.fetch(
@@ -260,7 +282,11 @@ _SELECT_POSITIONS: Final = """
            realized, fees, fills, missing_quantity, open_time_us, close_time_us
     FROM positions
     WHERE account = ANY($1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR $3 = ANY(symbols))
-    ORDER BY coalesce(close_time_us, open_time_us) DESC, id DESC, account
+      AND ($6::bigint IS NULL OR (
+          (CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END, id, account) < ($6, $7, $8)
+          AND ($2 IS DISTINCT FROM 'closed' OR close_time_us <= $5)
+      ))
+    ORDER BY CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END DESC, id DESC, account DESC
     LIMIT $4
 """
 _SELECT_SYMBOLS: Final = """
@@ -274,7 +300,8 @@ _SELECT_FILLS: Final = """
            value, realized, fee, fee_asset, fee_value, maker, strategy, cycle_id
     FROM fills
     WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
-    ORDER BY time_us DESC, sequence DESC
+      AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
+    ORDER BY time_us DESC, sequence DESC, account DESC
     LIMIT $3
 """
 _SELECT_FIRST_POINT: Final = """
