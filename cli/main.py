@@ -50,6 +50,7 @@ COMMANDS: dict[str, _Entry] = {
     "report": _Entry("Report realized gains, lot by lot, from the journal or a file.", _LOOK),
     "stats": _Entry("Compute performance figures from a CSV of returns, trades or equity.", _LOOK),
     "doctor": _Entry("Check everything that the service needs, and say what to do.", _LOOK),
+    "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),
     "version": _Entry("Show the versions of the service and of what it runs on.", _LOOK),
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),
     "demo": _Entry("Run the demo trader on the simulated exchange.", _PARTS),

@@ -1,0 +1,208 @@
+"""Whether all books agree: the exchange's own, the fold of the log, the workers', Postgres, API, pnl topic."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from cli.chaos.exchange import ExchangeClient
+from cli.pipeline import api_url
+from infra.settings import Settings
+from portfolio import Book, Fill, LogPosition, encode_book, exact_arithmetic, value_book
+from portfolio.snapshots import AccountSnapshot
+from streams.account_log import Rejected, fold_record, partition_of
+from streams.connection import client_options
+from streams.records import account_events, pnl_records
+from streams.topics import ACCOUNT_EVENTS, BOOKS_CHANGELOG, PNL, TopicSpec
+
+_HISTORY_MAX = 1_000
+_FILLS_OF_POSTGRES = "SELECT symbol, trade_id, order_id FROM fills WHERE account = $1"
+
+FillKey = tuple[str, int, int]
+"""Symbol, trade id, order id: a self-trade has two fills of one trade id."""
+
+
+class Verdict(NamedTuple):
+    """What the comparison came to."""
+
+    fills: int
+    lost: int
+    duplicated: int
+    differences: list[str]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing is missing, twice, or different."""
+        return not (self.lost or self.duplicated or self.differences)
+
+
+class _Log(NamedTuple):
+    """The account's log, folded."""
+
+    book: Book
+    published: Counter[FillKey]
+    """Fills on the log, with how often each is there."""
+    differences: list[str]
+
+
+async def compare(settings: Settings, exchange: ExchangeClient) -> Verdict:
+    """Compare all books, as they are at this moment.
+
+    Raises:
+        httpx.HTTPError: Exchange or API do not answer.
+        OSError, asyncpg.PostgresError, aiokafka.errors.KafkaError: Postgres or Kafka do not.
+    """
+    books = await exchange.books()
+    log = await _fold_log(settings)
+    traded = Counter[FillKey]((trade["symbol"], trade["id"], trade["orderId"]) for trade in books["trades"])
+    stored = await _fills_of_postgres(settings)
+    kept = [log.published, stored]
+    balances = {asset: Decimal(row["free"]) + Decimal(row["locked"]) for asset, row in books["balances"].items()}
+    return Verdict(
+        fills=traded.total(),
+        lost=len({key for fills in kept for key in traded - fills}),
+        duplicated=len({key for fills in kept for key in fills - traded}),
+        differences=[
+            *log.differences,
+            *_compare_balances("the fold of the log", _quantities(log.book), balances),
+            *await _compare_changelog(settings, log.book),
+            *await _compare_pnl(settings, log.book),
+            *await _compare_api(settings, log.book, traded, balances),
+        ],
+    )
+
+
+async def _fold_log(settings: Settings) -> _Log:
+    book: Book | None = None
+    published = Counter[FillKey]()
+    differences = []
+    async for message in _records(settings, ACCOUNT_EVENTS):
+        position = LogPosition(message.partition, message.offset)
+        outcome = fold_record(message.key, message.value, position=position, book=book, partitions=settings.partitions)
+        if isinstance(outcome, Rejected):
+            differences.append(f"offset {message.offset} of the log is rejected: {outcome.reason}")
+            continue
+        book = outcome.book
+        events = account_events.decode(message.value).events
+        published.update((fill.symbol, fill.trade_id, fill.order_id) for fill in events if isinstance(fill, Fill))
+    if book is None:
+        raise ConnectionError("the log is empty")
+    if (error := value_book(book).identity_error) != 0:
+        differences.append(f"the fold of the log is not conserved: it is off by {error}")
+    return _Log(book, published, differences)
+
+
+async def _compare_changelog(settings: Settings, book: Book) -> list[str]:
+    """What a worker that takes over would start from is the fold of the log, to the byte."""
+    stored = None
+    async for message in _records(settings, BOOKS_CHANGELOG):
+        stored = message.value
+    return [] if stored == encode_book(book) else ["the last book of the changelog is not the fold of the log"]
+
+
+async def _compare_pnl(settings: Settings, book: Book) -> list[str]:
+    told: dict[LogPosition, AccountSnapshot] = {}
+    last: AccountSnapshot | None = None
+    differences = []
+    async for message in _records(settings, PNL):
+        record = pnl_records.decode(message.value)
+        last = record.snapshot
+        with exact_arithmetic():
+            error = last.equity - (last.net_flows + last.realized + last.unrealized)
+        if error:
+            differences.append(f"offset {message.offset} of {PNL.name} is not conserved: it is off by {error}")
+        if record.cause == "book" and last.position is not None and told.setdefault(last.position, last) != last:
+            differences.append(f"{PNL.name} tells two things of offset {last.position.offset} of the log")
+    if last is None:
+        return [f"{PNL.name} is empty"]
+    pairs = {name: (getattr(last, name), getattr(book, name)) for name in _FIGURES}
+    return differences + _compare_figures(f"the last record of {PNL.name}", pairs)
+
+
+_FIGURES = ("sequence", "position", "net_flows", "realized", "fees")
+
+
+async def _compare_api(
+    settings: Settings, book: Book, traded: Counter[FillKey], balances: dict[str, Decimal]
+) -> list[str]:
+    async with httpx.AsyncClient(base_url=api_url(settings), timeout=10, trust_env=False) as api:
+        overview = await _get(api, "overview")
+        rows = await _get(api, "balances")
+        symbols = await _get(api, "pnl-by-symbol")
+        history = await _get(api, "trade-history", limit=_HISTORY_MAX)
+    own = {
+        "sequence": (overview["sequence"], book.sequence),
+        "net_flows": (Decimal(overview["net_flows"]), book.net_flows),
+        "realized_pnl": (Decimal(overview["realized_pnl"]), book.realized),
+        "fees": (Decimal(overview["fees"]), book.fees),
+    }
+    for row in symbols:
+        totals = book.symbols.get(row["symbol"])
+        if totals is not None:
+            own[f"fills of {row['symbol']}"] = (row["fills"], totals.fills)
+            own[f"volume of {row['symbol']}"] = (Decimal(row["volume"]), totals.volume)
+    told = Counter[FillKey]((row["symbol"], row["trade_id"], row["order_id"]) for row in history)
+    own["newest fills"] = (told.total(), min(_HISTORY_MAX, traded.total()))
+    equity, *parts = (Decimal(overview[name]) for name in ("equity", "net_flows", "realized_pnl", "unrealized_pnl"))
+    with exact_arithmetic():
+        own["equity less flows and pnl"] = (equity - sum(parts), Decimal(0))
+    return [
+        *_compare_figures("the API", own),
+        *_compare_balances("the API", {row["asset"]: Decimal(row["ledger_quantity"]) for row in rows}, balances),
+        *(f"the API shows a difference of {row['difference']} {row['asset']}" for row in rows if _differs(row)),
+        *(f"the API tells of fill {key}, which the exchange does not have once" for key in told - traded),
+    ]
+
+
+def _differs(row: dict[str, Any]) -> bool:
+    return Decimal(row["difference"]) != 0
+
+
+async def _get(api: httpx.AsyncClient, path: str, **parameters: int) -> Any:  # noqa: ANN401 - JSON
+    answer = await api.get(f"/portfolio/{path}", params=parameters)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _quantities(book: Book) -> dict[str, Decimal]:
+    return {asset: holding.quantity for asset, holding in book.holdings.items()}
+
+
+def _compare_balances(who: str, told: dict[str, Decimal], true: dict[str, Decimal]) -> list[str]:
+    zero = Decimal(0)
+    pairs = {asset: (told.get(asset, zero), true.get(asset, zero)) for asset in sorted({*told, *true})}
+    return _compare_figures(who, pairs)
+
+
+def _compare_figures(who: str, pairs: dict[str, tuple[Any, Any]]) -> list[str]:
+    return [f"{who}: {what} is {told}, not {true}" for what, (told, true) in pairs.items() if told != true]
+
+
+async def _fills_of_postgres(settings: Settings) -> Counter[FillKey]:
+    connection = await asyncpg.connect(settings.database_dsn, timeout=10)
+    try:
+        rows = await connection.fetch(_FILLS_OF_POSTGRES, settings.account)
+    finally:
+        await connection.close()
+    return Counter[FillKey]((row["symbol"], row["trade_id"], row["order_id"]) for row in rows)
+
+
+async def _records(settings: Settings, topic: TopicSpec) -> AsyncIterator[ConsumerRecord]:
+    """The account's records of a topic, from the first to the last at this moment."""
+    account = settings.account.encode()
+    partition = TopicPartition(topic.name, partition_of(settings.account, settings.partitions))
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        end = (await consumer.end_offsets([partition]))[partition]
+        while await consumer.position(partition) < end:
+            for message in (await consumer.getmany(partition, timeout_ms=500)).get(partition, ()):
+                if message.key == account:
+                    yield message
+    finally:
+        await consumer.stop()
