@@ -16,12 +16,15 @@ def exchange(
     account: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME:KEY:SECRET, repeatable; unset: PORTFOLIO_EXCHANGE_ACCOUNTS (several, by spaces), "
-            "then demo:demo-key:demo-secret."
+            # Rich would show an emoji for the middle of NAME:KEY:SECRET.
+            help="Name, key and secret with colons between, repeatable; unset: PORTFOLIO_EXCHANGE_ACCOUNTS "
+            "(several, by spaces), then demo:demo-key:demo-secret."
         ),
     ] = None,
     speed: Annotated[str, typer.Option(help="How much faster than recorded the market goes, 0.1 to 100.")] = "1",
-    seed: Annotated[int, typer.Option(help="Where in the recording the market is.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Where in the recording the market is, and how generated symbols move.")
+    ] = 0,
     symbols: Annotated[
         str, typer.Option(help="More symbols, by commas, with a market made by the seed: SOLUSDT,ADAUSDT,SOLBTC.")
     ] = "",

@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from aiohttp import ClientError
 from binance import AsyncClient
-from binance.exceptions import BinanceAPIException
+from binance.exceptions import BinanceAPIException, BinanceRequestException
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -20,6 +22,7 @@ from infra.exchange.faults import FaultKind
 from infra.exchange.security import AccountKey
 from tests.support.exchange_client import ask, local_client, next_event, now_ms, signed, user_stream
 
+_TROUBLE = (BinanceAPIException, BinanceRequestException, ClientError, TimeoutError)
 _KEYS = (AccountKey("demo", "demo-key", "demo-secret"), AccountKey("other", "other-key", "other-secret"))
 
 
@@ -312,3 +315,44 @@ async def test_faults_that_make_no_sense_are_refused(
     answer = await operator.post(f"/operator/faults{path}", json=body)
     assert answer.status_code == 400
     assert error in answer.json()["error"]
+
+
+async def test_a_storm_harms_clients_but_not_the_books(
+    url: str, operator: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients trade and listen through 120 faults of every kind: the exchange stays exact, and logs no error."""
+
+    async def listen() -> None:
+        while True:
+            with suppress(ConnectionClosed, TimeoutError, AssertionError, ValueError, KeyError, OSError):
+                async with user_stream(url) as socket:
+                    await _read_on(socket)
+            await asyncio.sleep(0.05)
+
+    async def trade() -> None:
+        async with local_client(url) as client:
+            while True:
+                with suppress(*_TROUBLE):
+                    order = client.create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001")
+                    await asyncio.wait_for(order, 0.3)
+                await asyncio.sleep(0.02)
+
+    tasks = [asyncio.create_task(each()) for each in (listen, listen, trade, trade)]
+    await operator.post("/operator/faults/plan", json={"seed": 11, "count": 120, "seconds": 4})
+    await asyncio.sleep(4.5)
+    await operator.delete("/operator/faults")
+    for task in tasks:
+        assert not task.done()
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    struck = await _counts(operator)
+    assert len(struck) >= 12, struck
+    assert [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}] == []
+
+    books = (await operator.get("/operator/books")).json()["accounts"]["demo"]
+    assert len(books["trades"]) > 10
+    bought = sum(Decimal(trade["qty"]) for trade in books["trades"])
+    assert Decimal(books["balances"]["BTC"]["free"]) == Decimal("0.05") + bought
+    async with local_client(url) as client:
+        listed = await client.get_my_trades(symbol="BTCUSDT", limit=1000)
+    assert [trade["id"] for trade in listed] == [trade["id"] for trade in books["trades"]]
