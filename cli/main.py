@@ -42,7 +42,7 @@ class _Entry:
 
 _RUN, _LOOK, _PARTS = "Run everything", "Look and calculate", "Run one part"
 
-# Each is the function of the same name in the module `cli.<name>`.
+# Each is the function of the same name in the module `cli.<name>`; where the command has a dash, they have `_`.
 COMMANDS: dict[str, _Entry] = {
     "up": _Entry("Start the whole pipeline on this machine and watch over it.", _RUN),
     "config": _Entry("Show every setting: its value, default, environment variable and meaning.", _LOOK),
@@ -50,6 +50,7 @@ COMMANDS: dict[str, _Entry] = {
     "report": _Entry("Report realized gains, lot by lot, from the journal or a file.", _LOOK),
     "stats": _Entry("Compute performance figures from a CSV of returns, trades or equity.", _LOOK),
     "doctor": _Entry("Check everything that the service needs, and say what to do.", _LOOK),
+    "dead-letters": _Entry("List, show or retry records that could not be read or booked.", _LOOK),
     "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),
     "version": _Entry("Show the versions of the service and of what it runs on.", _LOOK),
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),
@@ -91,7 +92,8 @@ class _LazyGroup(TyperGroup):
 
 
 def _load_command(name: str) -> TyperCommand:
-    module_name = f"cli.{name}"
+    function_name = name.replace("-", "_")
+    module_name = f"cli.{function_name}"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -100,7 +102,7 @@ def _load_command(name: str) -> TyperCommand:
         remedy = "Update it, for example with `git pull` and `./dev`"
         raise RemediableError(f"this copy of the service has no command {name}", remedy) from error
     single = typer.Typer(add_completion=False)
-    single.command(name)(getattr(module, name))
+    single.command(name)(getattr(module, function_name))
     return cast("TyperCommand", typer.main.get_command(single))
 
 
