@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from api import schemas
 from infra.postgres.accounts import AccountState
-from infra.postgres.lines import BalanceLine, EquityLine, FillLine, PositionLine, SymbolLine
+from infra.postgres.lines import BalanceLine, EquityLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
 from portfolio.money import ONE, ZERO, exact_arithmetic
 from portfolio.performance import Performance
 
@@ -172,6 +172,50 @@ def trade(line: FillLine) -> schemas.Trade:
         strategy=line.strategy,
         cycle_id=line.cycle_id,
         sequence=line.sequence,
+    )
+
+
+def cash_flow(line: FlowLine) -> schemas.CashFlow:
+    """A flow."""
+    return schemas.CashFlow(
+        account=line.account,
+        id=line.id,
+        time=line.time_us,
+        kind=line.kind,
+        asset=line.asset,
+        quantity=line.quantity,
+        value=line.value,
+        sequence=line.sequence,
+    )
+
+
+def fees(
+    states: Sequence[AccountState], assets: Sequence[FeeLine], symbols: Sequence[SymbolLine], reporting: str
+) -> schemas.Fees:
+    """The fees of the accounts together."""
+    with exact_arithmetic():
+        paid = sum((state.fees for state in states), ZERO)
+    return schemas.Fees(
+        reporting=reporting,
+        fees=paid,
+        by_asset=[
+            schemas.AssetFees(asset=line.asset, quantity=line.quantity, value=line.value, fills=line.fills)
+            for line in assets
+        ],
+        by_symbol=[
+            schemas.SymbolFees(symbol=line.symbol, fees=line.fees)
+            for line in sorted(symbols, key=lambda line: (-line.fees, line.symbol))
+            if line.fees
+        ],
+    )
+
+
+def reconciliation(lines: Sequence[BalanceLine]) -> schemas.Reconciliation:
+    """Where ledger and exchange disagree."""
+    told = [line.exchange_time_us for line in lines if line.exchange_time_us is not None]
+    differing = [balance(line) for line in lines if line.difference != ZERO]
+    return schemas.Reconciliation(
+        agrees=not differing, timestamp=max(told, default=None), compared=len(told), differences=differing
     )
 
 

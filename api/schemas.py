@@ -178,6 +178,53 @@ class Trade(Answer):
     sequence: int
 
 
+class CashFlow(Answer):
+    """What was paid in, or out where quantity and value are negative."""
+
+    account: str
+    id: str
+    time: Instant
+    kind: str = Field(description="deposit, withdrawal, reward, ...; opening: sold without an acquisition.")
+    asset: str
+    quantity: Money
+    value: Money = Field(description="Market value at its time; the account's reporting currency.")
+    sequence: int
+
+
+class AssetFees(Answer):
+    """The fees of fills that were paid in one asset."""
+
+    asset: str
+    quantity: Money = Field(description="Of the asset.")
+    value: Money = Field(description="Market value when paid; reporting currency.")
+    fills: int
+
+
+class SymbolFees(Answer):
+    """The fees of one symbol."""
+
+    symbol: str
+    fees: Money
+
+
+class Fees(Answer):
+    """Fees, in two ways that each add up to `fees`, which is the figure of the overview."""
+
+    reporting: str
+    fees: Money
+    by_asset: list[AssetFees]
+    by_symbol: list[SymbolFees]
+
+
+class Reconciliation(Answer):
+    """The ledger against the exchange."""
+
+    agrees: bool = Field(description="Whether they agree to the last digit on every asset.")
+    timestamp: Instant | None = Field(description="The newest balance that the exchange has told; null before any.")
+    compared: int = Field(description="Assets of which the exchange has told its balance.")
+    differences: list[Balance]
+
+
 class EquityPoint(Answer):
     """A point of the equity curve."""
 

@@ -126,6 +126,30 @@ class FillLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowLine:
+    """What was paid in or out. `value` is at market and negative for what went out; reporting currency."""
+
+    account: str
+    id: str
+    time_us: int
+    sequence: int
+    asset: str
+    quantity: Decimal
+    kind: str
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeLine:
+    """The fees of fills that were paid in one asset, and their market value when paid; reporting currency."""
+
+    asset: str
+    quantity: Decimal
+    value: Decimal
+    fills: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EquityLine:
     """A point of the equity curve of an account."""
 

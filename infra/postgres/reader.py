@@ -12,7 +12,9 @@ from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.lines import (
     BalanceLine,
     EquityLine,
+    FeeLine,
     FillLine,
+    FlowLine,
     JournalSum,
     PositionLine,
     SymbolLine,
@@ -176,6 +178,18 @@ class View:
         lines = [FillLine(**dict(row)) for row in rows]
         return page_of(lines, limit, lambda line: EventKey(line.time_us, line.sequence, line.account))
 
+    async def flows(self, *, limit: int, after: EventKey | None = None) -> Page[FlowLine, EventKey]:
+        """What was paid in and out, newest first."""
+        place = (None, 0, "", "") if after is None else (after.time_us, after.sequence, after.account, after.id)
+        rows = await self._connection.fetch(_SELECT_FLOWS, self._names, limit + 1, *place)
+        lines = [FlowLine(**dict(row)) for row in rows]
+        return page_of(lines, limit, lambda line: EventKey(line.time_us, line.sequence, line.account, line.id))
+
+    async def fees(self) -> list[FeeLine]:
+        """Fees by the asset that they were paid in, over all accounts of the view; the largest value first."""
+        rows = await self._connection.fetch(_SELECT_FEES, self._names)
+        return [FeeLine(**dict(row)) for row in rows]
+
     async def equity(self, *, start_time_us: int, points_max: int) -> list[EquityLine]:
         """The equity curve since a time: the last point of each of `points_max` equal intervals, in order of time.
 
@@ -303,6 +317,20 @@ _SELECT_FILLS: Final = """
       AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
     ORDER BY time_us DESC, sequence DESC, account DESC
     LIMIT $3
+"""
+_SELECT_FLOWS: Final = """
+    SELECT account, id, time_us, sequence, asset, quantity, kind, value
+    FROM flows
+    WHERE account = ANY($1) AND ($3::bigint IS NULL OR (time_us, sequence, account, id) < ($3, $4, $5, $6))
+    ORDER BY time_us DESC, sequence DESC, account DESC, id DESC
+    LIMIT $2
+"""
+_SELECT_FEES: Final = """
+    SELECT fee_asset AS asset, sum(fee) AS quantity, sum(fee_value) AS value, count(*) AS fills
+    FROM fills
+    WHERE account = ANY($1) AND fee <> 0
+    GROUP BY fee_asset
+    ORDER BY value DESC, asset
 """
 _SELECT_FIRST_POINT: Final = """
     SELECT least(

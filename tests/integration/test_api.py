@@ -36,6 +36,9 @@ EXAMPLES = (
     "/portfolio/pnl-by-symbol",
     "/portfolio/trade-history?symbol=BTCUSDT&limit=2",
     "/portfolio/equity?period=7d&points=5",
+    "/portfolio/flows?limit=2",
+    "/portfolio/fees",
+    "/portfolio/reconciliation",
     "/health/live",
     "/health/ready",
 )
@@ -146,6 +149,45 @@ async def test_pnl_by_symbol_adds_up_to_the_overview(sample: tuple[Client, Journ
     told = await get(client, "/portfolio/overview")
     for name in ("realized_pnl", "unrealized_pnl", "total_pnl", "fees"):
         assert total(rows, name) == Decimal(told[name]), name
+
+
+async def test_fees_add_up_to_the_overview_both_ways(sample: tuple[Client, Journal]) -> None:
+    client, _ = sample
+    told = await get(client, "/portfolio/fees")
+    assert told["fees"] == (await get(client, "/portfolio/overview"))["fees"]
+    assert total(told["by_asset"], "value") == total(told["by_symbol"], "fees") == Decimal(told["fees"])
+    assert {row["asset"] for row in told["by_asset"]} == {"BNB", "SOL", "USDT"}
+    trades = await get(client, "/portfolio/trade-history")
+    in_bnb = [row for row in trades if row["fee_asset"] == "BNB"]
+    assert next(row for row in told["by_asset"] if row["asset"] == "BNB") == {
+        "asset": "BNB",
+        "quantity": str(total(in_bnb, "fee").normalize()),
+        "value": str(total(in_bnb, "fee_value").normalize()),
+        "fills": len(in_bnb),
+    }
+
+
+async def test_flows_are_newest_first(sample: tuple[Client, Journal]) -> None:
+    rows = await get(sample[0], "/portfolio/flows")
+    assert [row["id"] for row in rows] == ["w1", "r1", "d2", "d1"]
+    assert [row["kind"] for row in rows] == ["withdrawal", "reward", "deposit", "deposit"]
+    assert (rows[0]["quantity"], rows[0]["value"]) == ("-5000", "-5000")
+    assert (rows[2]["quantity"], rows[2]["value"]) == ("3", "1800")
+
+
+async def test_the_exchange_is_compared_with_the_ledger(url: str, serve: OpenClient) -> None:
+    client = await serve(url)
+    told = await get(client, "/portfolio/reconciliation")
+    assert told == {"agrees": True, "timestamp": None, "compared": 0, "differences": []}
+    journal, updates = sample_account()
+    await store(url, updates)
+    told = await get(client, "/portfolio/reconciliation")
+    assert (told["agrees"], told["compared"]) == (False, 4)
+    assert [(row["asset"], row["difference"]) for row in told["differences"]] == [("USDT", "0.5")]
+    usdt = str(journal.book.holdings["USDT"].quantity)
+    await store(url, [*updates, journal.page(balances(LIVE_US, USDT=usdt))])
+    told = await get(client, "/portfolio/reconciliation")
+    assert (told["agrees"], told["differences"], told["timestamp"]) == (True, [], "2026-01-06T00:01:00.000000Z")
 
 
 async def test_trades_are_newest_first(sample: tuple[Client, Journal]) -> None:
@@ -278,7 +320,8 @@ async def test_an_answer_that_the_client_has_is_not_sent_again(url: str, serve: 
         assert answer.headers["Cache-Control"] == "no-cache"
     assert (await again(client, path, 'W/"other"')).status_code == 200
     assert (await again(client, f"{path}{'&' if '?' in path else '?'}account=main", etag)).status_code == 200
-    await store(url, [*updates, journal.page(fill(9, "BUY", "0.1", "60000", time_us=LIVE_US + 1))])
+    more = (deposit("d9", "USDT", "9", time_us=LIVE_US), fill(9, "BUY", "0.1", "60000", time_us=LIVE_US + 1, fee="1"))
+    await store(url, [*updates, journal.page(*more)])
     answer = await again(client, path, etag)
     assert answer.status_code == 200
     assert answer.json() != first.json()
@@ -289,7 +332,11 @@ async def test_newer_prices_change_what_is_valued_and_nothing_else(sample: tuple
     tags = {path: (await client.get(path)).headers["ETag"] for path in DATA_ROUTES}
     await store(url, [], journal.marked(LIVE_US + 1, BTC="70000"))
     same = {path for path, etag in tags.items() if (await again(client, path, etag)).status_code == 304}
-    assert same == {"/portfolio/trade-history?symbol=BTCUSDT&limit=2"}
+    assert same == {
+        "/portfolio/trade-history?symbol=BTCUSDT&limit=2",
+        "/portfolio/flows?limit=2",
+        "/portfolio/fees",
+    }
 
 
 async def test_a_point_of_the_curve_that_comes_late_is_not_missed(sample: tuple[Client, Journal], url: str) -> None:
@@ -487,7 +534,7 @@ async def test_money_is_a_plain_string_everywhere(url: str, serve: OpenClient) -
     }
     assert {"equity", "quantity", "usd_value", "fee", "price"} <= money
     seen = set()
-    for path in EXAMPLES[:7]:
+    for path in DATA_ROUTES:
         answer = await get(client, path.replace("symbol=BTCUSDT&", ""))
         for row in answer if isinstance(answer, list) else [answer]:
             for name in row.keys() & money:

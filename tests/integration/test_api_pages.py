@@ -38,7 +38,8 @@ async def walk(client: Client, path: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 8, 1000])
 @pytest.mark.parametrize(
-    "path", ["trade-history?", "trade-history?symbol=BTCUSDT", "positions?status=all", "positions?status=closed"]
+    "path",
+    ["trade-history?", "trade-history?symbol=BTCUSDT", "positions?status=all", "positions?status=closed", "flows?"],
 )
 async def test_the_pages_are_the_list(url: str, client: Client, path: str, limit: int) -> None:
     await store(url, [*sample_account()[1], *sample_account("second")[1]])
@@ -85,7 +86,7 @@ async def test_a_position_that_closes_between_pages_is_shown_once(url: str, clie
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "%C3%A4", "", "A" * 900, "=", "AAAAAAAAWzFd"])
 async def test_what_is_no_cursor_is_a_problem(url: str, client: Client, cursor: str) -> None:
     await store(url, sample_account()[1])
-    for path in ("trade-history", "positions"):
+    for path in ("trade-history", "positions", "flows"):
         answer = await client.get(f"/portfolio/{path}?cursor={cursor}")
         assert answer.status_code == 422, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
