@@ -6,6 +6,7 @@ from decimal import Decimal
 from api import schemas
 from infra.postgres.accounts import AccountState
 from infra.postgres.lines import BalanceLine, EquityLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
+from infra.postgres.reader import log_positions
 from portfolio.money import ONE, ZERO, exact_arithmetic
 from portfolio.performance import Performance
 
@@ -172,6 +173,26 @@ def trade(line: FillLine) -> schemas.Trade:
         strategy=line.strategy,
         cycle_id=line.cycle_id,
         sequence=line.sequence,
+    )
+
+
+def account(state: AccountState, lines: Sequence[BalanceLine]) -> schemas.Account:
+    """An account, with what it holds."""
+    with exact_arithmetic():
+        equity = sum((line.value for line in lines), ZERO)
+        unrealized = sum((line.unrealized for line in lines), ZERO)
+    return schemas.Account(
+        account=state.account,
+        reporting=state.reporting,
+        timestamp=state.valued_time_us,
+        last_event=state.event_time_us,
+        sequence=state.sequence,
+        log_position=log_positions([state]),
+        equity=equity,
+        net_flows=state.net_flows,
+        realized_pnl=state.realized,
+        unrealized_pnl=unrealized,
+        fees=state.fees,
     )
 
 

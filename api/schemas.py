@@ -178,6 +178,22 @@ class Trade(Answer):
     sequence: int
 
 
+class Account(Answer):
+    """One account, in its own reporting currency."""
+
+    account: str
+    reporting: str
+    timestamp: Instant = Field(description="The time of the prices.")
+    last_event: Instant = Field(description="The newest event in the books.")
+    sequence: int = Field(description="Events applied.")
+    log_position: str = Field(description="account@partition:offset of the log of record.")
+    equity: Money
+    net_flows: Money
+    realized_pnl: Money
+    unrealized_pnl: Money
+    fees: Money
+
+
 class CashFlow(Answer):
     """What was paid in, or out where quantity and value are negative."""
 

@@ -1,4 +1,4 @@
-"""`/portfolio`, what else the books say: cash flows, fees, and how they compare with the exchange."""
+"""`/portfolio`, what else the books say: accounts, cash flows, fees, and how they compare with the exchange."""
 
 from typing import Annotated
 
@@ -11,6 +11,17 @@ from api.problems import DATA_RESPONSES
 from infra.postgres.pages import EventKey
 
 router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=DATA_RESPONSES)
+
+
+@router.get("/accounts")
+async def accounts(call: CallOf, account: AccountQuery = None) -> list[schemas.Account]:
+    """Every account by name, each in its own reporting currency."""
+    async with call.view(account) as view:
+        lines = await view.balances()
+        return [
+            answers.account(state, [line for line in lines if line.account == name])
+            for name, state in view.accounts.items()
+        ]
 
 
 @router.get("/flows")

@@ -36,6 +36,7 @@ EXAMPLES = (
     "/portfolio/pnl-by-symbol",
     "/portfolio/trade-history?symbol=BTCUSDT&limit=2",
     "/portfolio/equity?period=7d&points=5",
+    "/portfolio/accounts",
     "/portfolio/flows?limit=2",
     "/portfolio/fees",
     "/portfolio/reconciliation",
@@ -255,6 +256,24 @@ async def test_accounts_are_added_up_or_chosen(url: str, serve: OpenClient) -> N
     assert {row["account"] for row in await get(client, "/portfolio/balances")} == {"main", "second"}
     assert [row["trade_id"] for row in await get(client, "/portfolio/trade-history?account=second")] == [1]
     assert journal.book.account == "main"
+
+
+async def test_each_account_is_listed_in_its_own_currency(url: str, serve: OpenClient) -> None:
+    client = await serve(url)
+    assert await get(client, "/portfolio/accounts") == []
+    euros = Journal("euros", reporting="EUR")
+    more = euros.page(
+        deposit("d", "EUR", "2"), fill(1, "BUY", "0.001", "1000", quote="EUR", fee="0.5", fee_asset="EUR")
+    )
+    await store(url, [*sample_account()[1], more])
+    rows = await get(client, "/portfolio/accounts")
+    assert [(row["account"], row["reporting"]) for row in rows] == [("euros", "EUR"), ("main", "USDT")]
+    assert [row["equity"] for row in rows][:1] == ["1.5"]
+    for row in rows:
+        answer = await client.get(f"/portfolio/overview?account={row['account']}")
+        told = answer.json()
+        assert row["log_position"] == answer.headers["X-Log-Position"]
+        assert all(row[name] == told[name] for name in row.keys() - {"account", "log_position"})
 
 
 async def test_accounts_of_different_currencies_are_not_added_up(url: str, serve: OpenClient) -> None:
