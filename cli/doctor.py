@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
 
 
 def doctor(
@@ -40,7 +43,7 @@ def doctor(
         ("disk", check_disk),
         ("versions", check_versions),
     ]
-    findings = asyncio.run(run_checks(load_settings(), checks))
+    findings = asyncio.run(run_checks(_as_started(load_settings()), checks))
     failed = has_failed(findings)
     if json:
         answer = {"ok": not failed, "findings": findings}
@@ -57,3 +60,14 @@ def doctor(
             table.add_row(verdict, finding.check, Text(finding.seen + remedy))
         Console().print(table)
     raise typer.Exit(int(failed))
+
+
+def _as_started(settings: "Settings") -> "Settings":
+    """The settings of what `portfolio up` runs here: without keys, that is the simulated exchange."""
+    from cli.pipeline import simulated_exchange
+    from infra.embedded.data_directory import holds_simulated_account
+
+    if settings.follows_real_binance or not holds_simulated_account(settings.data_dir.expanduser()):
+        return settings
+    simulated = {name.lower(): value for name, value in simulated_exchange(settings).items()}
+    return type(settings).model_validate(settings.model_dump() | simulated)

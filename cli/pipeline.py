@@ -174,14 +174,19 @@ def _child_environment(settings: Settings, directories: Directories) -> Mapping[
         "PORTFOLIO_EXCHANGE_PORT": str(settings.exchange_port),
     }
     if not settings.follows_real_binance:
-        exchange = f"127.0.0.1:{settings.exchange_port}"
-        environment |= {
-            **_DEMO_KEYS,
-            "BINANCE_REST_URL": f"http://{exchange}",
-            "BINANCE_WS_API_URL": f"ws://{exchange}/ws-api/v3",
-            "BINANCE_STREAM_URL": f"ws://{exchange}",
-        }
+        environment |= simulated_exchange(settings)
     return environment
+
+
+def simulated_exchange(settings: Settings) -> dict[str, str]:
+    """The environment in which a part talks to the simulated exchange on this machine."""
+    exchange = f"127.0.0.1:{settings.exchange_port}"
+    return {
+        **_DEMO_KEYS,
+        "BINANCE_REST_URL": f"http://{exchange}",
+        "BINANCE_WS_API_URL": f"ws://{exchange}/ws-api/v3",
+        "BINANCE_STREAM_URL": f"ws://{exchange}",
+    }
 
 
 def _answers(url: str) -> bool:

@@ -66,6 +66,12 @@ def require_same_account(directories: Directories, settings: Settings) -> None:
     owner.write_text(f"{account}\n")
 
 
+def holds_simulated_account(root: Path) -> bool:
+    """Whether the books in a data directory are those of the simulated exchange."""
+    owner = root / _OWNER
+    return owner.exists() and owner.read_text().strip() == _SIMULATED
+
+
 def clear(directories: Directories) -> None:
     """Delete what a claimed data directory holds, so that the next start begins afresh.
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.embedded.checks import free_port, require_disk_space, require_free_port, unwritable
-from infra.embedded.data_directory import claim, clear, require_same_account
+from infra.embedded.data_directory import claim, clear, holds_simulated_account, require_same_account
 from infra.embedded.redis import EmbeddedRedis
 from infra.embedded.servers import Directories, package_directory
 from infra.errors import RemediableError
@@ -122,8 +122,10 @@ def test_the_books_of_one_account_are_not_continued_with_another(tmp_path: Path)
         for key in ("first-key", "second-key")
     )
     with claim(directories):
+        assert not holds_simulated_account(directories.root)
         require_same_account(directories, simulated)
         require_same_account(directories, simulated)
+        assert holds_simulated_account(directories.root)
         with pytest.raises(RemediableError, match=r"another account.*--reset"):
             require_same_account(directories, real)
         clear(directories)
