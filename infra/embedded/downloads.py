@@ -5,6 +5,7 @@ renamed. So a file that stands under its final name is whole and right.
 """
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
+import certifi
 import httpx
 
 from infra.embedded.checks import unwritable
@@ -123,7 +125,7 @@ class Downloader:
                 raise
 
         with (
-            httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=10)) as client,
+            httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=10), verify=_trusted()) as client,
             ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="download") as pool,
         ):
             futures = [pool.submit(fetch_one, artifact) for artifact in artifacts]
@@ -192,3 +194,10 @@ class Downloader:
 
     def _part(self, artifact: Artifact) -> Path:
         return self.directory / f"{artifact.file_name}.part"
+
+
+def _trusted() -> ssl.SSLContext:
+    """The system's certificate authorities, which a company may have added to, and certifi's."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
