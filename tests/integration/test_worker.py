@@ -168,12 +168,14 @@ async def test_records_read_again_are_published_no_more_but_their_books_are_writ
     """RocksDB may be ahead of the changelog after a crash: what is read again must reach the changelog all the same."""
     accounts = [f"again{number}" for number in range(4)]
     await produce(brokers, [(name, record(name, fill(number))) for number in (1, 2) for name in accounts])
+    log = await read_all(brokers, EVENTS)
     worker = new_worker()
     await until_done(brokers, [worker])
+    # Published is not yet applied: what a stop comes between is published again, as it should be.
+    await _until_committed(brokers, log)
     worker.stop()
     published = len(await read_all(brokers, topics.JOURNAL.name))
     written = len(await read_all(brokers, topics.BOOKS_CHANGELOG.name))
-    log = await read_all(brokers, EVENTS)
     await _commit(brokers, to_end=False)
     worker = new_worker()
     await _until_committed(brokers, log)
