@@ -10,13 +10,13 @@ ledger applied none of 3,000 records in a minute.
 """
 
 import logging
-import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
+from infra.backoff import backoff_s
 from infra.postgres.errors import DatabaseError
 from infra.postgres.writer import LogRef, Writer
 from infra.settings import Settings, load_settings
@@ -60,8 +60,7 @@ class PostgresSink(Service):
             else:
                 attempt = 0
                 continue
-            longest = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 10))
-            await self.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter is no secret
+            await self.sleep(backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S))
             attempt += 1
 
     async def _consume(self, settings: Settings, writer: Writer) -> None:

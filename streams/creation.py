@@ -1,7 +1,6 @@
 """Creating the topics, and checking those that exist."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.settings import Settings
 from streams.connection import client_options
@@ -108,8 +108,7 @@ async def _admin(settings: Settings, on_wait: OnWait, timeout_s: float | None) -
             if line != told:
                 on_wait(line)
                 told = line
-            pause = min(_BACKOFF_MAX_S, 0.25 * 2 ** min(attempt, 8))
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter is no secret
+            await asyncio.sleep(backoff_s(attempt, first_s=0.25, longest_s=_BACKOFF_MAX_S))
             attempt += 1
     try:
         yield admin

@@ -9,7 +9,6 @@ is read again by whoever gets the partition next.
 
 import asyncio
 import logging
-import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,8 @@ from typing import TypeAlias, cast
 
 import faust
 from faust.types import EventT, StreamT
+
+from infra.backoff import backoff_s
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +90,7 @@ class Claim:
         Raises:
             Abandoned: The partition is ours no more.
         """
-        longest = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 10))
-        ends = time.monotonic() + random.uniform(longest / 2, longest)  # noqa: S311 - jitter is no secret
+        ends = time.monotonic() + backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
         while (left := ends - time.monotonic()) > 0:
             self.require()
             await asyncio.sleep(min(_POLL_S, left))

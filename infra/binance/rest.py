@@ -6,7 +6,6 @@ be reached from anywhere in the service.
 
 import asyncio
 import logging
-import random
 import time
 import warnings
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from infra.backoff import backoff_s
 from infra.binance.catalogue import Catalogue, decode_exchange_info
 from infra.binance.decoder import decode_account, decode_trade
 from infra.binance.errors import KEY_ERRORS, MalformedEvent, RequestRefused, key_refused
@@ -191,7 +191,7 @@ class BinanceRest:
             except BinanceAPIException as error:
                 wait_s = await self._wait_after(name, error, attempt)
             except (aiohttp.ClientError, BinanceRequestException, TimeoutError, OSError) as error:
-                wait_s = _backoff_s(attempt)
+                wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
                 log.warning("%s: %r; next attempt in %.1f s", name, error, wait_s)
             else:
                 self._note(name, started)
@@ -214,9 +214,9 @@ class BinanceRest:
             return wait_s
         if error.code == _CLOCK_ERROR and name != "time":
             await self.measure_clock()
-            return _backoff_s(attempt)
+            return backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
         if error.status_code >= _SERVER_ERRORS_FROM:
-            wait_s = _backoff_s(attempt)
+            wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
             log.warning("%s: %s; next attempt in %.1f s", name, error, wait_s)
             return wait_s
         raise RequestRefused(name, error.code, error.message) from error
@@ -248,9 +248,3 @@ def _converted(rows: object, row_type: type[list[PriceRow]], name: str) -> list[
 
 def _retry_after_s(header: str | None) -> float:
     return float(header) if header is not None and header.isdigit() else _RETRY_AFTER_DEFAULT_S
-
-
-def _backoff_s(attempt: int) -> float:
-    """Exponential backoff with full jitter above half of it, so that many clients do not return at once."""
-    full = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * float(2 ** min(attempt, 16)))
-    return full * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from infra.backoff import backoff_s
 from infra.redis.client import RedisAway
 from infra.redis.events import ChannelMessage, StreamEntry, StreamReader, subscribed
 from infra.settings import Settings
@@ -151,7 +151,6 @@ async def _persistently(what: str, act: Callable[[], Awaitable[_T]]) -> _T:
 
 
 async def _back_off(what: str, error: Exception, attempt: int) -> None:
-    full_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 8))
-    wait_s = full_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+    wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
     log.warning("cannot %s (%s); next attempt in %.1f s", what, str(error) or type(error).__name__, wait_s)
     await asyncio.sleep(wait_s)

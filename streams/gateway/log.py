@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
+from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.settings import Settings
 from portfolio import Book, LogPosition
@@ -66,7 +66,7 @@ async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
             break
         except KafkaError as error:
             await producer.stop()
-            wait_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
             log.warning("Kafka at %s does not answer (%s); next attempt in %.1f s", settings.brokers, error, wait_s)
             attempt += 1
             await asyncio.sleep(wait_s)

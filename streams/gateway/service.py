@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import random
 import time
 
+from infra.backoff import backoff_s
 from infra.binance.catalogue import Catalogue
 from infra.binance.decoder import Notice, NoticeKind, decode_user_event
 from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost, UnknownSymbol
@@ -134,7 +134,7 @@ class Gateway:
         return attempt
 
     async def _back_off(self, error: Exception, attempt: int) -> None:
-        wait_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * float(2 ** min(attempt, 10))) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
         wait_s = max(wait_s, error.retry_after_s if isinstance(error, StreamLost) else 0.0)
         self.status.state = GatewayState.RECONNECTING
         self.status.sync_errors += 1
