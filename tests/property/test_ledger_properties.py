@@ -12,6 +12,7 @@ from portfolio import (
     Book,
     Booked,
     CostAdjustment,
+    EntryKind,
     Event,
     Fill,
     Flow,
@@ -184,7 +185,7 @@ def split_and_whole(history: History, parts: list[Decimal]) -> tuple[Outcome, Ou
 def test_a_fill_in_parts_is_the_fill(history: History, parts: list[Decimal]) -> None:
     """Exactly the same: quantities, fees, volume, and equity at any mark.
 
-    Costs and realized too, but that each disposal of a part may cut one quantum more.
+    Costs, flows and realized too, but that each disposal of a part may cut one quantum more.
     """
     whole, partial, count = split_and_whole(history, parts)
     one, many = whole.book, partial.book
@@ -198,6 +199,12 @@ def test_a_fill_in_parts_is_the_fill(history: History, parts: list[Decimal]) -> 
         marks = {asset: Decimal("1.7") for asset in one.holdings}
         mine, theirs = value_book(one, marks), value_book(many, marks)
         assert mine.equity == theirs.equity
+        given_up = last.quote if last.side is Side.BUY else last.base
+        ran_short = any(e.kind is EntryKind.OPENING for o in (whole, partial) for b in o.booked for e in b.entries)
+        if ran_short and last.fee_asset == given_up:
+            # Trade and fee take the same asset, and there is too little: the parts decide which of them lacks it. It is
+            # made good at the value it goes out for, and a fill may carry another rate for its fee.
+            return
         bound = 6 * count * QUANTUM
         assert abs(mine.net_flows - theirs.net_flows) <= bound
         assert abs(mine.total_pnl - theirs.total_pnl) <= bound
