@@ -10,13 +10,16 @@ from enum import StrEnum
 
 import msgspec
 
-from portfolio.book import Book, LogPosition
+from portfolio.book import Book, LogPosition, encode_book
 from portfolio.journal import Booked
 from portfolio.ledger import Outcome
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.positions import Position
 from portfolio.reconciliation import Difference, reconcile
 from portfolio.valuation import AccountValue, HoldingValue, value_book
+
+CHECKPOINT_EVENTS = 5_000
+"""A checkpoint is made where the number of events passes a multiple of this."""
 
 
 class PositionStatus(StrEnum):
@@ -120,6 +123,8 @@ class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Positions that opened, changed or closed."""
     balances: tuple[BalanceSnapshot, ...]
     """Assets whose holding or exchange balance changed."""
+    checkpoint: bytes | None = None
+    """The whole book after it, every few thousand events: where folding the past anew may begin."""
 
 
 def describe_update(outcome: Outcome, position: LogPosition) -> LedgerUpdate:
@@ -139,7 +144,13 @@ def describe_update(outcome: Outcome, position: LogPosition) -> LedgerUpdate:
             *describe_open(book, value, outcome.touched),
         ),
         balances=describe_balances(book, value, outcome.touched),
+        checkpoint=encode_book(book) if _passes_checkpoint(outcome) else None,
     )
+
+
+def _passes_checkpoint(outcome: Outcome) -> bool:
+    before = outcome.book.sequence - len(outcome.booked)
+    return before // CHECKPOINT_EVENTS != outcome.book.sequence // CHECKPOINT_EVENTS
 
 
 def describe_account(book: Book, value: AccountValue, *, valued_time_us: int) -> AccountSnapshot:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from portfolio.events import Event, Fill, Flow, FlowKind, Reclassification
+from portfolio.events import Event, Fill, Flow, FlowKind, Reclassification, ValuationPoint
 from portfolio.journal import Booked, Entry, EntryKind, Posting
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, PositionSnapshot
@@ -17,6 +17,8 @@ Row = tuple[Any, ...]
 
 _postings = msgspec.json.Encoder(decimal_format="string")
 _marks = msgspec.json.Encoder(decimal_format="string")
+_events = msgspec.msgpack.Encoder()
+_events_decoder: Final = msgspec.msgpack.Decoder(tuple[Event, ...])
 _marks_decoder: Final = msgspec.json.Decoder(dict[str, Decimal])
 
 
@@ -28,6 +30,11 @@ def encode_marks(marks: dict[str, Decimal]) -> str:
 def decode_marks(text: str) -> dict[str, Decimal]:
     """The inverse of `encode_marks`."""
     return _marks_decoder.decode(text)
+
+
+def decode_events(data: bytes) -> tuple[Event, ...]:
+    """The events of a row of `event_pages`."""
+    return _events_decoder.decode(data)
 
 
 @dataclass(slots=True)
@@ -51,6 +58,9 @@ class Rows:
     reclassified: list[Row] = field(default_factory=list)
     journal_entries: list[Row] = field(default_factory=list)
     valuations: list[Row] = field(default_factory=list)
+    rates: list[Row] = field(default_factory=list)
+    event_pages: list[Row] = field(default_factory=list)
+    checkpoints: list[Row] = field(default_factory=list)
     warnings: list[Row] = field(default_factory=list)
     symbols: defaultdict[tuple[str, str], SymbolChange] = field(
         default_factory=lambda: defaultdict[tuple[str, str], SymbolChange](SymbolChange)
@@ -61,6 +71,10 @@ class Rows:
         with exact_arithmetic():
             for booked in update.booked:
                 self._add_booked(update.account, booked)
+        if update.booked:
+            self.event_pages.append(_event_page_row(update))
+        if update.checkpoint is not None:
+            self.checkpoints.append((update.account, update.snapshot.sequence, update.checkpoint))
         for position in update.positions:
             self.positions[position.account, position.id] = _position_row(position)
         for balance in update.balances:
@@ -105,6 +119,10 @@ class Rows:
                 self.flows.append(_flow_row(account, booked, event))
             case Reclassification():
                 self.reclassified.append((account, event.flow_id, event.kind.value))
+            case ValuationPoint():
+                self.rates += [
+                    (account, asset, event.time_us, booked.sequence, rate) for asset, rate in event.rates.items()
+                ]
             case _:
                 pass
 
@@ -200,6 +218,19 @@ def _entry_row(account: str, booked: Booked, leg: int, entry: Entry) -> Row:
         entry.realized,
         entry.fee,
         _postings.encode(entry.postings).decode(),
+    )
+
+
+def _event_page_row(update: LedgerUpdate) -> Row:
+    return (
+        update.account,
+        update.booked[0].sequence,
+        update.booked[-1].sequence,
+        update.position.partition,
+        update.position.offset,
+        min(booked.event.time_us for booked in update.booked),
+        max(booked.event.time_us for booked in update.booked),
+        _events.encode(tuple(booked.event for booked in update.booked)),
     )
 
 

@@ -157,6 +157,9 @@ async def _store(connection: asyncpg.pool.PoolConnectionProxy, rows: Rows) -> No
     await _many(connection, "UPDATE flows SET kind = $3 WHERE account = $1 AND id = $2", rows.reclassified)
     await _many(connection, _INSERT_ENTRY, rows.journal_entries)
     await _many(connection, _INSERT_VALUATION, rows.valuations)
+    await _many(connection, _INSERT_RATE, rows.rates)
+    await _many(connection, _INSERT_EVENT_PAGE, rows.event_pages)
+    await _many(connection, _INSERT_CHECKPOINT, rows.checkpoints)
     await _many(connection, _INSERT_WARNING, rows.warnings)
     await _many(connection, _ADD_TO_SYMBOL, rows.symbol_rows())
 
@@ -232,6 +235,18 @@ _INSERT_SNAPSHOT = _insert(
     ),
     key=("account", "time_us", "sequence"),
 )
+_INSERT_RATE = _insert(
+    "asset_rates", ("account", "asset", "time_us", "sequence", "rate"), key=("account", "asset", "time_us", "sequence")
+)
+_INSERT_EVENT_PAGE = _insert(
+    "event_pages",
+    (
+        *("account", "first_sequence", "last_sequence", "log_partition", "log_offset"),
+        *("oldest_time_us", "newest_time_us", "events"),
+    ),
+    key=("account", "first_sequence"),
+)
+_INSERT_CHECKPOINT = _insert("book_checkpoints", ("account", "sequence", "book"), key=("account", "sequence"))
 _INSERT_WARNING = _insert(
     "warnings",
     ("account", "sequence", "number", "time_us", "message"),
