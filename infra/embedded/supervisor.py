@@ -9,6 +9,7 @@ from enum import Enum
 
 from infra.embedded.processes import NotReadyError, StartCancelledError, log_tail
 from infra.embedded.servers import OnText, Part
+from infra.errors import RemediableError
 
 _TICK_S = 0.1
 _STOP_TIMEOUT_S = 10.0
@@ -34,7 +35,8 @@ class RestartPolicy:
     """How often a part may die.
 
     Attributes:
-        deaths_max: Deaths of one part within `window_s` that are answered with a restart; one more ends the stack.
+        deaths_max: Deaths of one part within `window_s` that are answered with a restart; one more ends the stack. A
+            restart that something outside is in the way of counts as a death.
         window_s: Seconds after which a death is forgotten.
         first_delay_s: Seconds before the first restart; doubled for each death in the window.
     """
@@ -119,6 +121,7 @@ class Supervisor:
 
         Raises:
             NotReadyError: A part died too often; the message ends with the tail of its log.
+            RemediableError: A part died, and something outside the service keeps it from starting again.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._cancelled.is_set():
@@ -140,21 +143,43 @@ class Supervisor:
                 if code is not None:
                     self._plan_restart(watched, code, now)
             elif now >= watched.restart_at:
-                watched.restart_at = None
-                self._report(watched.part.name, Stage.STARTING, "again")
-                watched.part.start(self._teller(watched.part), self._cancelled)
-                self._report(watched.part.name, Stage.RUNNING, "")
+                self._restart(watched, now)
+
+    def _restart(self, watched: _Watched, now: float) -> None:
+        part = watched.part
+        watched.restart_at = None
+        self._report(part.name, Stage.STARTING, "again")
+        try:
+            part.start(self._teller(part), self._cancelled)
+        except StartCancelledError:
+            return
+        except (RemediableError, NotReadyError) as error:
+            # Often it passes: a port that something else held for a moment, a disk that somebody clears.
+            delay_s = self._delay_after_death(watched, now)
+            if delay_s is None:
+                raise
+            watched.restart_at = now + delay_s
+            self._report(part.name, Stage.DIED, f"{error}; started again in {delay_s:g} s")
+        else:
+            self._report(part.name, Stage.RUNNING, "")
 
     def _plan_restart(self, watched: _Watched, code: int, now: float) -> None:
-        policy, part = self._policy, watched.part
-        watched.deaths = [death for death in watched.deaths if now - death < policy.window_s] + [now]
-        if len(watched.deaths) > policy.deaths_max:
+        part = watched.part
+        delay_s = self._delay_after_death(watched, now)
+        if delay_s is None:
             tail = log_tail(part.process.log_file)
-            deaths = f"died {len(watched.deaths)} times within {policy.window_s:.0f} s"
+            deaths = f"died {len(watched.deaths)} times within {self._policy.window_s:.0f} s"
             raise NotReadyError(f"{part.name} {deaths}, last with exit code {code}.\n{tail}")
-        delay_s = policy.first_delay_s * 2 ** (len(watched.deaths) - 1)
         watched.restart_at = now + delay_s
         self._report(part.name, Stage.DIED, f"exit code {code}; started again in {delay_s:g} s")
+
+    def _delay_after_death(self, watched: _Watched, now: float) -> float | None:
+        """Count a death, and say how long to wait before the next start; None when there were too many."""
+        policy = self._policy
+        watched.deaths = [death for death in watched.deaths if now - death < policy.window_s] + [now]
+        if len(watched.deaths) > policy.deaths_max:
+            return None
+        return float(policy.first_delay_s * 2 ** (len(watched.deaths) - 1))
 
     def stop(self) -> None:
         """Stop every part, the last group first; within a group all at once."""

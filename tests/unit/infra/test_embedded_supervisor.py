@@ -1,4 +1,5 @@
 import signal
+import socket
 import sys
 import threading
 import time
@@ -8,10 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.embedded.children import Child, Task
+from infra.embedded.checks import free_port
+from infra.embedded.children import Child, ListeningPort, Task
 from infra.embedded.processes import NotReadyError, StartCancelledError, stop_leftovers
 from infra.embedded.servers import Directories
 from infra.embedded.supervisor import RestartPolicy, Stage, Supervisor
+from infra.errors import RemediableError
 
 QUICK = RestartPolicy(deaths_max=2, window_s=60, first_delay_s=0.05)
 SLEEP = "import time; time.sleep(60)"
@@ -83,6 +86,42 @@ def test_a_child_that_dies_too_often_ends_the_stack_with_the_tail_of_its_log(sta
 
     with pytest.raises(NotReadyError, match=r"(?s)child died 3 times within 60 s.*exit code 3.*the reason"):
         stack.supervisor.watch(timeout_s=10)
+
+
+def port_holder() -> socket.socket:
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return holder
+
+
+def test_a_port_that_is_busy_for_a_moment_only_delays_a_restart(stack: Stack) -> None:
+    """Whatever took the port while the part was dead: the rest of the stack must not fall with it."""
+    number = free_port()
+    child, other = stack.child("api", port=ListeningPort(number, "PORTFOLIO_PORT")), stack.child("other")
+    stack.supervisor.start(child, other)
+    first = pid_of(child)
+    with port_holder() as holder:
+        psutil.Process(first).kill()
+        holder.bind(("127.0.0.1", number))
+        holder.listen()
+        busy = f"port {number} (api) is in use by "
+        assert stack.supervisor.watch(lambda: any(words.startswith(busy) for *_, words in stack.reports), timeout_s=5)
+
+    assert stack.supervisor.watch(lambda: pid_of(child) != first, timeout_s=5)
+    assert other.process.exit_code() is None
+
+
+def test_a_port_that_stays_busy_ends_the_watch_with_the_remedy(stack: Stack) -> None:
+    number = free_port()
+    child = stack.child("api", port=ListeningPort(number, "PORTFOLIO_PORT"))
+    stack.supervisor.start(child)
+    with port_holder() as holder:
+        psutil.Process(pid_of(child)).kill()
+        holder.bind(("127.0.0.1", number))
+        holder.listen()
+        with pytest.raises(RemediableError, match="is in use by") as raised:
+            stack.supervisor.watch(timeout_s=10)
+    assert "PORTFOLIO_PORT" in raised.value.remedy
 
 
 def test_a_part_that_dies_while_it_starts_is_told_with_the_tail_of_its_log(stack: Stack) -> None:
