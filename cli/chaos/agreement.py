@@ -17,6 +17,7 @@ from portfolio.snapshots import AccountSnapshot
 from streams.account_log import Rejected, fold_record, partition_of
 from streams.connection import client_options
 from streams.records import account_events, pnl_records
+from streams.tables import is_older
 from streams.topics import ACCOUNT_EVENTS, BOOKS_CHANGELOG, PNL, TopicSpec
 
 _HISTORY_MAX = 1_000
@@ -100,7 +101,8 @@ async def _compare_changelog(settings: Settings, book: Book) -> list[str]:
     """What a worker that takes over would start from is the fold of the log, to the byte."""
     stored = None
     async for message in _records(settings, BOOKS_CHANGELOG):
-        stored = message.value
+        if not is_older(message.key, message.value, stored):
+            stored = message.value
     return [] if stored == encode_book(book) else ["the last book of the changelog is not the fold of the log"]
 
 
