@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from infra.postgres.accounts import ACCOUNT_COLUMNS, AccountState
+from infra.postgres import queries
+from infra.postgres.accounts import AccountState
 from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.lines import (
     BalanceLine,
@@ -31,6 +32,7 @@ PositionFilter: TypeAlias = Literal["open", "closed", "all"]
 _ACQUIRE_TIMEOUT_S: Final = 3.0
 _CONNECT_TIMEOUT_S: Final = 3.0
 _COMMAND_TIMEOUT_S: Final = 5.0
+_EVERY_MARK_SPAN_US: Final = 2 * 86_400_000_000
 
 
 class Reader:
@@ -85,7 +87,7 @@ class Reader:
                 self._connection() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                rows = await connection.fetch(_SELECT_ACCOUNTS, account)
+                rows = await connection.fetch(queries.SELECT_ACCOUNTS, account)
                 yield View(connection, {row["account"]: AccountState.from_row(tuple(row)) for row in rows})
 
     @asynccontextmanager
@@ -121,7 +123,7 @@ class View:
 
     async def balances(self) -> list[BalanceLine]:
         """What is held, by the ledger or the exchange; most valuable first."""
-        rows = await self._connection.fetch(_SELECT_BALANCES, self._names)
+        rows = await self._connection.fetch(queries.SELECT_BALANCES, self._names)
         lines = [_balance_line(self.accounts[row["account"]], row) for row in rows]
         return sorted(lines, key=lambda line: (-line.value, line.asset, line.account))
 
@@ -135,7 +137,7 @@ class View:
     ) -> Page[PositionLine, PositionKey]:
         """Positions, newest first: a closed one by its end, an open one by its start."""
         rows = await self._connection.fetch(
-            _SELECT_POSITIONS,
+            queries.SELECT_POSITIONS,
             self._names,
             None if status == "all" else status,
             symbol,
@@ -162,7 +164,7 @@ class View:
         What is unrealized belongs to the symbol that opened the position; of an asset that opens none, to the asset
         against the reporting currency. So both columns add up to the account's own figures, exactly.
         """
-        totals = await self._connection.fetch(_SELECT_SYMBOLS, self._names)
+        totals = await self._connection.fetch(queries.SELECT_SYMBOLS, self._names)
         unrealized = await self._unrealized_by_symbol()
         lines = {row["symbol"]: dict(row) for row in totals}
         for symbol in unrealized:
@@ -174,20 +176,20 @@ class View:
     async def fills(self, *, symbol: str | None, limit: int, after: EventKey | None = None) -> Page[FillLine, EventKey]:
         """Fills, newest first."""
         place = (None, 0, "") if after is None else (after.time_us, after.sequence, after.account)
-        rows = await self._connection.fetch(_SELECT_FILLS, self._names, symbol, limit + 1, *place)
+        rows = await self._connection.fetch(queries.SELECT_FILLS, self._names, symbol, limit + 1, *place)
         lines = [FillLine(**dict(row)) for row in rows]
         return page_of(lines, limit, lambda line: EventKey(line.time_us, line.sequence, line.account))
 
     async def flows(self, *, limit: int, after: EventKey | None = None) -> Page[FlowLine, EventKey]:
         """What was paid in and out, newest first."""
         place = (None, 0, "", "") if after is None else (after.time_us, after.sequence, after.account, after.id)
-        rows = await self._connection.fetch(_SELECT_FLOWS, self._names, limit + 1, *place)
+        rows = await self._connection.fetch(queries.SELECT_FLOWS, self._names, limit + 1, *place)
         lines = [FlowLine(**dict(row)) for row in rows]
         return page_of(lines, limit, lambda line: EventKey(line.time_us, line.sequence, line.account, line.id))
 
     async def fees(self) -> list[FeeLine]:
         """Fees by the asset that they were paid in, over all accounts of the view; the largest value first."""
-        rows = await self._connection.fetch(_SELECT_FEES, self._names)
+        rows = await self._connection.fetch(queries.SELECT_FEES, self._names)
         return [FeeLine(**dict(row)) for row in rows]
 
     async def equity(self, *, start_time_us: int, points_max: int) -> list[EquityLine]:
@@ -196,23 +198,23 @@ class View:
         Spans of up to two days are drawn from every mark, longer ones from the valuation points.
         """
         end_us = max((state.valued_time_us for state in self.accounts.values()), default=0)
-        first_us = await self._connection.fetchval(_SELECT_FIRST_POINT, self._names, start_time_us)
+        first_us = await self._connection.fetchval(queries.SELECT_FIRST_POINT, self._names, start_time_us)
         if first_us is None:
             return []
         span_us = max(end_us - first_us, 1)
         rows = await self._connection.fetch(
-            _SELECT_EQUITY, self._names, first_us, -(-span_us // points_max), span_us <= _EVERY_MARK_SPAN_US
+            queries.SELECT_EQUITY, self._names, first_us, -(-span_us // points_max), span_us <= _EVERY_MARK_SPAN_US
         )
         return [EquityLine(**dict(row)) for row in rows]
 
     async def valuations(self, account: str, *, start_time_us: int) -> list[ValuationLine]:
         """The valuation points of an account since a time and the last one before it, in order."""
-        rows = await self._connection.fetch(_SELECT_VALUATIONS, account, start_time_us)
+        rows = await self._connection.fetch(queries.SELECT_VALUATIONS, account, start_time_us)
         return [ValuationLine(**dict(row)) for row in rows]
 
     async def journal_after(self, account: str, sequence: int) -> JournalSum:
         """What the journal entries after an event add up to."""
-        row = await self._connection.fetchrow(_SUM_JOURNAL, account, sequence)
+        row = await self._connection.fetchrow(queries.SUM_JOURNAL, account, sequence)
         return JournalSum() if row is None else JournalSum(**dict(row))
 
     async def round_trips(self, *, start_time_us: int) -> list[Decimal]:
@@ -220,7 +222,7 @@ class View:
 
         A position that is wholly a missing acquisition was never entered, so it is no round trip.
         """
-        rows = await self._connection.fetch(_SELECT_ROUND_TRIPS, self._names, start_time_us)
+        rows = await self._connection.fetch(queries.SELECT_ROUND_TRIPS, self._names, start_time_us)
         return [row["realized"] for row in rows]
 
     async def count_warnings(self) -> int:
@@ -278,99 +280,3 @@ def _position_line(account: AccountState, row: asyncpg.Record) -> PositionLine:
         current_price=price,
         unrealized=value_of(row["quantity"], cost, price)[1] if is_open else ZERO,
     )
-
-
-_EVERY_MARK_SPAN_US: Final = 2 * 86_400_000_000
-
-_SELECT_ACCOUNTS: Final = (
-    f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts "  # noqa: S608 - fixed names
-    "WHERE $1::text IS NULL OR account = $1 ORDER BY account"
-)
-_SELECT_BALANCES: Final = """
-    SELECT account, asset, quantity, cost, average_cost, free, locked, exchange_time_us, difference, reason
-    FROM balances
-    WHERE account = ANY($1) AND (quantity <> 0 OR cost <> 0 OR free <> 0 OR locked <> 0 OR difference <> 0)
-"""
-_SELECT_POSITIONS: Final = """
-    SELECT account, id, asset, symbol, symbols, side, status, quantity, peak_quantity, entry_price, exit_price, cost,
-           realized, fees, fills, missing_quantity, open_time_us, close_time_us
-    FROM positions
-    WHERE account = ANY($1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR $3 = ANY(symbols))
-      AND ($6::bigint IS NULL OR (
-          (CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END, id, account) < ($6, $7, $8)
-          AND ($2 IS DISTINCT FROM 'closed' OR close_time_us <= $5)
-      ))
-    ORDER BY CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END DESC, id DESC, account DESC
-    LIMIT $4
-"""
-_SELECT_SYMBOLS: Final = """
-    SELECT symbol, sum(realized) AS realized, sum(fees) AS fees, sum(volume) AS volume, sum(fills)::bigint AS fills
-    FROM symbol_totals
-    WHERE account = ANY($1)
-    GROUP BY symbol
-"""
-_SELECT_FILLS: Final = """
-    SELECT account, symbol, execution, trade_id, order_id, time_us, sequence, side, price, quantity, quote_quantity,
-           value, realized, fee, fee_asset, fee_value, maker, strategy, cycle_id
-    FROM fills
-    WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
-      AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
-    ORDER BY time_us DESC, sequence DESC, account DESC
-    LIMIT $3
-"""
-_SELECT_FLOWS: Final = """
-    SELECT account, id, time_us, sequence, asset, quantity, kind, value
-    FROM flows
-    WHERE account = ANY($1) AND ($3::bigint IS NULL OR (time_us, sequence, account, id) < ($3, $4, $5, $6))
-    ORDER BY time_us DESC, sequence DESC, account DESC, id DESC
-    LIMIT $2
-"""
-_SELECT_FEES: Final = """
-    SELECT fee_asset AS asset, sum(fee) AS quantity, sum(fee_value) AS value, count(*) AS fills
-    FROM fills
-    WHERE account = ANY($1) AND fee <> 0
-    GROUP BY fee_asset
-    ORDER BY value DESC, asset
-"""
-_SELECT_FIRST_POINT: Final = """
-    SELECT least(
-        (SELECT min(time_us) FROM valuations WHERE account = ANY($1) AND time_us >= $2),
-        (SELECT min(time_us) FROM pnl_snapshots WHERE account = ANY($1) AND time_us >= $2)
-    )
-"""
-_SELECT_EQUITY: Final = """
-    SELECT account, time_us, equity
-    FROM (
-        SELECT DISTINCT ON (account, (time_us - $2) / $3) account, time_us, equity
-        FROM (
-            SELECT account, time_us, sequence, equity FROM valuations WHERE account = ANY($1) AND time_us >= $2
-            UNION ALL
-            SELECT account, time_us, sequence, equity FROM pnl_snapshots
-            WHERE $4 AND account = ANY($1) AND time_us >= $2
-        ) AS points
-        ORDER BY account, (time_us - $2) / $3, time_us DESC, sequence DESC
-    ) AS last_of_interval
-    ORDER BY time_us, account
-"""
-_SELECT_VALUATIONS: Final = """
-    SELECT account, time_us, sequence, equity, inflow, outflow
-    FROM valuations
-    WHERE account = $1 AND time_us >= coalesce(
-        (SELECT max(time_us) FROM valuations WHERE account = $1 AND time_us <= $2), $2
-    )
-    ORDER BY time_us, sequence
-"""
-_SUM_JOURNAL: Final = """
-    SELECT coalesce(sum(flow), 0) AS flow,
-           coalesce(sum(realized), 0) AS realized,
-           coalesce(sum(flow) FILTER (WHERE flow > 0 AND kind IN ('flow', 'opening')), 0) AS inflow,
-           coalesce(-sum(flow) FILTER (WHERE flow < 0 AND kind IN ('flow', 'opening')), 0) AS outflow
-    FROM journal_entries
-    WHERE account = $1 AND sequence > $2
-"""
-_SELECT_ROUND_TRIPS: Final = """
-    SELECT realized
-    FROM positions
-    WHERE account = ANY($1) AND close_time_us >= $2 AND (missing_quantity = 0 OR missing_quantity < peak_quantity)
-    ORDER BY close_time_us, id
-"""

@@ -1,0 +1,98 @@
+"""What the reader asks. `$1` is always the names of the accounts of the view."""
+
+from typing import Final
+
+from infra.postgres.accounts import ACCOUNT_COLUMNS
+
+SELECT_ACCOUNTS: Final = (
+    f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts "  # noqa: S608 - fixed names
+    "WHERE $1::text IS NULL OR account = $1 ORDER BY account"
+)
+SELECT_BALANCES: Final = """
+    SELECT account, asset, quantity, cost, average_cost, free, locked, exchange_time_us, difference, reason
+    FROM balances
+    WHERE account = ANY($1) AND (quantity <> 0 OR cost <> 0 OR free <> 0 OR locked <> 0 OR difference <> 0)
+"""
+SELECT_POSITIONS: Final = """
+    SELECT account, id, asset, symbol, symbols, side, status, quantity, peak_quantity, entry_price, exit_price, cost,
+           realized, fees, fills, missing_quantity, open_time_us, close_time_us
+    FROM positions
+    WHERE account = ANY($1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR $3 = ANY(symbols))
+      AND ($6::bigint IS NULL OR (
+          (CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END, id, account) < ($6, $7, $8)
+          AND ($2 IS DISTINCT FROM 'closed' OR close_time_us <= $5)
+      ))
+    ORDER BY CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END DESC, id DESC, account DESC
+    LIMIT $4
+"""
+SELECT_SYMBOLS: Final = """
+    SELECT symbol, sum(realized) AS realized, sum(fees) AS fees, sum(volume) AS volume, sum(fills)::bigint AS fills
+    FROM symbol_totals
+    WHERE account = ANY($1)
+    GROUP BY symbol
+"""
+SELECT_FILLS: Final = """
+    SELECT account, symbol, execution, trade_id, order_id, time_us, sequence, side, price, quantity, quote_quantity,
+           value, realized, fee, fee_asset, fee_value, maker, strategy, cycle_id
+    FROM fills
+    WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
+      AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
+    ORDER BY time_us DESC, sequence DESC, account DESC
+    LIMIT $3
+"""
+SELECT_FLOWS: Final = """
+    SELECT account, id, time_us, sequence, asset, quantity, kind, value
+    FROM flows
+    WHERE account = ANY($1) AND ($3::bigint IS NULL OR (time_us, sequence, account, id) < ($3, $4, $5, $6))
+    ORDER BY time_us DESC, sequence DESC, account DESC, id DESC
+    LIMIT $2
+"""
+SELECT_FEES: Final = """
+    SELECT fee_asset AS asset, sum(fee) AS quantity, sum(fee_value) AS value, count(*) AS fills
+    FROM fills
+    WHERE account = ANY($1) AND fee <> 0
+    GROUP BY fee_asset
+    ORDER BY value DESC, asset
+"""
+SELECT_FIRST_POINT: Final = """
+    SELECT least(
+        (SELECT min(time_us) FROM valuations WHERE account = ANY($1) AND time_us >= $2),
+        (SELECT min(time_us) FROM pnl_snapshots WHERE account = ANY($1) AND time_us >= $2)
+    )
+"""
+SELECT_EQUITY: Final = """
+    SELECT account, time_us, equity
+    FROM (
+        SELECT DISTINCT ON (account, (time_us - $2) / $3) account, time_us, equity
+        FROM (
+            SELECT account, time_us, sequence, equity FROM valuations WHERE account = ANY($1) AND time_us >= $2
+            UNION ALL
+            SELECT account, time_us, sequence, equity FROM pnl_snapshots
+            WHERE $4 AND account = ANY($1) AND time_us >= $2
+        ) AS points
+        ORDER BY account, (time_us - $2) / $3, time_us DESC, sequence DESC
+    ) AS last_of_interval
+    ORDER BY time_us, account
+"""
+SELECT_VALUATIONS: Final = """
+    SELECT account, time_us, sequence, equity, inflow, outflow
+    FROM valuations
+    WHERE account = $1 AND time_us >= coalesce(
+        (SELECT max(time_us) FROM valuations WHERE account = $1 AND time_us <= $2), $2
+    )
+    ORDER BY time_us, sequence
+"""
+SUM_JOURNAL: Final = """
+    SELECT coalesce(sum(flow), 0) AS flow,
+           coalesce(sum(realized), 0) AS realized,
+           coalesce(sum(flow) FILTER (WHERE flow > 0 AND kind IN ('flow', 'opening')), 0) AS inflow,
+           coalesce(-sum(flow) FILTER (WHERE flow < 0 AND kind IN ('flow', 'opening')), 0) AS outflow
+    FROM journal_entries
+    WHERE account = $1 AND sequence > $2
+"""
+SELECT_ROUND_TRIPS: Final = """
+    SELECT realized
+    FROM positions
+    WHERE account = ANY($1) AND close_time_us >= $2 AND (missing_quantity = 0 OR missing_quantity < peak_quantity)
+    ORDER BY close_time_us, id
+"""
