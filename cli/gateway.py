@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from infra.errors import RemediableError
+from infra.portfolio_file import AccountConfig, load_accounts, select_accounts
 from infra.settings import Settings, load_settings
 
 
 def gateway(
     *,
     account: Annotated[
-        str | None, typer.Option(help="Name of the account on the log; PORTFOLIO_ACCOUNT when not given.")
+        list[str] | None, typer.Option(help="Follow only this account of portfolio.toml; repeatable.")
     ] = None,
 ) -> None:
     """Carry account events and marks from Binance to Kafka. It only reads: it has no way to send an order.
@@ -23,33 +24,30 @@ def gateway(
     At the start it goes on where the log ends: trades that were missed are read over REST, then events are carried as
     they happen. It may be stopped or killed at any moment; nothing is lost and nothing is counted twice.
 
-    BINANCE_API_KEY and BINANCE_SECRET_KEY name the account (a read-only key is enough); BINANCE_REST_URL,
-    BINANCE_WS_API_URL and BINANCE_STREAM_URL lead to another exchange that speaks Binance's language.
+    The accounts are those of portfolio.toml (PORTFOLIO_CONFIG), each with its key. Without that file there is one,
+    PORTFOLIO_ACCOUNT, with BINANCE_API_KEY and BINANCE_SECRET_KEY (a read-only key is enough). BINANCE_REST_URL,
+    BINANCE_WS_API_URL and BINANCE_STREAM_URL lead to another exchange that speaks Binance's language. An account whose
+    key is refused does not hold up the others. Several gateways may share the accounts; each account needs exactly one.
 
     Example: BINANCE_API_KEY=... BINANCE_SECRET_KEY=... portfolio gateway
+
+    Example: portfolio gateway --account main --account hedge
     """
     settings = load_settings()
-    if account is not None:
-        settings = settings.model_copy(update={"account": account})
-    for name, value in (
-        ("BINANCE_API_KEY", settings.binance_api_key),
-        ("BINANCE_SECRET_KEY", settings.binance_secret_key),
-    ):
-        if value is None:
-            raise RemediableError(f"{name} is not set", f"Set {name}, or use `portfolio up` for a simulated exchange")
+    accounts = select_accounts(load_accounts(settings), account or [])
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # At DEBUG these write every frame, and with the subscription the key and its signature.
     for name in ("websockets", "binance"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # While the brokers are away it writes hundreds of lines a second; what follows from it is logged by the gateway.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    asyncio.run(_run(settings))
+    asyncio.run(_run(settings, accounts))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, accounts: Sequence[AccountConfig]) -> None:
     from streams.gateway import run_gateway
 
-    task = asyncio.create_task(run_gateway(settings))
+    task = asyncio.create_task(run_gateway(settings, accounts))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from infra.errors import RemediableError
 
+_RETENTION_DAYS_MIN = 0.01
+_RETENTION_DAYS_MAX = 36_500.0
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -55,6 +58,11 @@ class Settings(BaseSettings):
     )
 
     # -- accounting
+    portfolio_config: Path = Field(
+        Path("portfolio.toml"),
+        validation_alias=_named("PORTFOLIO_CONFIG"),
+        description="File that names several accounts; without it there is one, from the settings here.",
+    )
     account: str = Field(
         "main", validation_alias=_named("PORTFOLIO_ACCOUNT"), description="Name of the account that is followed."
     )
@@ -86,6 +94,25 @@ class Settings(BaseSettings):
         le=1024,
         validation_alias=_named("PORTFOLIO_PARTITIONS"),
         description="Partitions of the input topics and the books; set once, before the first start.",
+    )
+    replication_factor: int | None = Field(
+        None,
+        ge=1,
+        le=15,
+        validation_alias=_named("PORTFOLIO_REPLICATION_FACTOR"),
+        description="Copies of each topic on the brokers; unset: 3, or as many as there are brokers.",
+    )
+    standby_replicas: int = Field(
+        1,
+        ge=0,
+        le=16,
+        validation_alias=_named("PORTFOLIO_STANDBY_REPLICAS"),
+        description="Other workers that keep a current copy of each table partition; 0: none, slower failover.",
+    )
+    retention_days: Annotated[dict[str, float], NoDecode] = Field(
+        {},
+        validation_alias=_named("PORTFOLIO_RETENTION_DAYS"),
+        description="How long topics are kept where it is not the default, as journal=14,dead-letters=90.",
     )
     pnl_interval_s: float = Field(
         1.0,
@@ -146,6 +173,22 @@ class Settings(BaseSettings):
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             return frozenset(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("retention_days", mode="before")
+    @classmethod
+    def _split_days(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = (part.partition("=") for part in value.split(",") if part.strip())
+            return {name.strip(): days.strip() for name, _, days in pairs}
+        return value
+
+    @field_validator("retention_days")
+    @classmethod
+    def _require_days(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, days in value.items():
+            if not _RETENTION_DAYS_MIN <= days <= _RETENTION_DAYS_MAX:
+                raise ValueError(f"{name} must be kept for {_RETENTION_DAYS_MIN:g} to {_RETENTION_DAYS_MAX:g} days")
         return value
 
     @property

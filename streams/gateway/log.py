@@ -12,6 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from infra.backoff import backoff_s
 from infra.errors import RemediableError
+from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from portfolio import Book, LogPosition
 from portfolio.events import Event
@@ -89,17 +90,19 @@ class AccountLog:
         published: What the log says of the account, this instance's own records included.
     """
 
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+    def __init__(self, settings: Settings, account: AccountConfig, producer: AIOKafkaProducer) -> None:
         """Prepare; `recover` must come first.
 
         Args:
-            settings: Account, reporting currency and brokers.
+            settings: The brokers.
+            account: Whose events.
             producer: A started producer of `open_producer`.
         """
         self.published = Published()
         self._settings = settings
+        self._account = account
         self._producer = producer
-        self._key = settings.account.encode()
+        self._key = account.name.encode()
 
     async def recover(self) -> None:
         """Read what the log says of the account, from its beginning to its end at this moment.
@@ -131,14 +134,15 @@ class AccountLog:
         if book is not None:
             self._require_reporting(book)
         self.published = Published.of_book(book) if book is not None else Published()
-        log.info("recovered account %s from the log: %d events", self._settings.account, self.published.events)
+        log.info("recovered account %s from the log: %d events", self._account.name, self.published.events)
 
     def _require_reporting(self, book: Book) -> None:
-        if book.reporting != self._settings.reporting_currency:
+        if book.reporting != self._account.reporting:
             raise RemediableError(
                 f"the log of account {book.account} is kept in {book.reporting}, "
-                f"but PORTFOLIO_REPORTING is {self._settings.reporting_currency}",
-                f"Set PORTFOLIO_REPORTING={book.reporting}, or follow the account under another PORTFOLIO_ACCOUNT",
+                f"but its reporting currency is set to {self._account.reporting}",
+                f"Set PORTFOLIO_REPORTING={book.reporting} (or reporting in its table of portfolio.toml), "
+                "or follow it under another name",
             )
 
     async def publish(self, events: Sequence[Event]) -> None:
@@ -157,9 +161,10 @@ class AccountLog:
 
     async def _publish_page(self, events: Sequence[Event]) -> None:
         record = AccountEvents(
-            account=self._settings.account,
-            reporting=self._settings.reporting_currency,
-            cash_assets=tuple(sorted(self._settings.cash_assets - {self._settings.reporting_currency})),
+            account=self._account.name,
+            reporting=self._account.reporting,
+            cash_assets=tuple(sorted(self._account.cash_assets - {self._account.reporting})),
+            source=self._account.source,
             events=tuple(events),
         )
         value = account_events.encode(record)

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
 from aiokafka import AIOKafkaProducer
@@ -11,11 +12,9 @@ from aiokafka.errors import KafkaError
 
 from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost
 from infra.binance.market_stream import open_market_stream
-from infra.binance.prices import LivePrices
-from infra.binance.rest import BinanceRest
 from infra.settings import Settings
-from streams.gateway.enrich import Enricher
 from streams.gateway.log import open_producer
+from streams.gateway.market import SharedMarket
 from streams.records import MarksPage, marks_pages
 from streams.topics import MARKS
 
@@ -25,34 +24,27 @@ _CONFLATION_S = 0.25
 _POLL_INTERVAL_S = 30.0
 _BACKOFF_MAX_S = 30.0
 
+Rates = dict[str, dict[str, Decimal]]
+"""Reporting currency, asset, the price of one unit of the asset."""
+
 
 class MarksFeed:
     """Keeps the live prices up to date, and publishes the rates that follow from them."""
 
     def __init__(
-        self,
-        *,
-        settings: Settings,
-        rest: BinanceRest,
-        live: LivePrices,
-        enricher: Callable[[], Enricher | None],
-        assets: Callable[[], set[str]],
+        self, *, settings: Settings, market: SharedMarket, held: Callable[[], Mapping[str, AbstractSet[str]]]
     ) -> None:
         """Prepare.
 
         Args:
-            settings: Brokers, market streams, reporting currency.
-            rest: Where the prices of pairs that are not streamed are polled.
-            live: The prices to keep up to date.
-            enricher: Gives what turns prices into rates; None before the catalogue was read.
-            assets: Gives the assets that have a rate in each page.
+            settings: Brokers and market streams.
+            market: Its prices are kept up to date; it makes rates of them.
+            held: Gives the assets that have a rate in each page, by reporting currency.
         """
         self._settings = settings
-        self._rest = rest
-        self._live = live
-        self._enricher = enricher
-        self._assets = assets
-        self._sent: dict[str, Decimal] = {}
+        self._market = market
+        self._held = held
+        self._sent: Rates = {}
 
     async def run(self) -> None:
         """Run until cancelled. A lost stream or broker is tried again, since a later page replaces a missed one."""
@@ -72,7 +64,7 @@ class MarksFeed:
                 async with open_market_stream(self._settings.binance_stream_url, sorted(symbols)) as stream:
                     log.info("market stream of %d symbols", len(symbols))
                     async for symbol, price in stream.mid_prices():
-                        self._live.stream(symbol, price)
+                        self._market.prices.stream(symbol, price)
                         attempt = 0
                         if not symbols.issuperset(self._symbols()):
                             break
@@ -82,13 +74,13 @@ class MarksFeed:
                 attempt += 1
                 await asyncio.sleep(wait_s)
             finally:
-                self._live.lose_stream()
+                self._market.prices.lose_stream()
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(_POLL_INTERVAL_S)
             try:
-                self._live.poll(await self._rest.prices())
+                self._market.prices.poll(await self._market.rest.prices())
             except (MalformedEvent, RequestRefused) as error:
                 log.warning("prices could not be polled: %s", error)
 
@@ -100,8 +92,8 @@ class MarksFeed:
                 if rates and rates != self._sent:
                     await self._send(producer, rates)
 
-    async def _send(self, producer: AIOKafkaProducer, rates: dict[str, Decimal]) -> None:
-        page = MarksPage(time_us=self._rest.exchange_time_us(), rates={self._settings.reporting_currency: rates})
+    async def _send(self, producer: AIOKafkaProducer, rates: Rates) -> None:
+        page = MarksPage(time_us=self._market.rest.exchange_time_us(), rates=rates)
         value = marks_pages.encode(page)
         try:
             partitions = await producer.partitions_for(MARKS.name)
@@ -115,19 +107,23 @@ class MarksFeed:
         else:
             self._sent = rates
 
-    def _rates(self) -> dict[str, Decimal]:
-        enricher = self._enricher()
+    def _rates(self) -> Rates:
+        """The rates of everything held, by reporting currency; a currency with none is left out."""
+        pages = {reporting: self._rates_in(reporting, assets) for reporting, assets in sorted(self._held().items())}
+        return {reporting: rates for reporting, rates in pages.items() if rates}
+
+    def _rates_in(self, reporting: str, assets: AbstractSet[str]) -> dict[str, Decimal]:
+        enricher = self._market.enricher(reporting)
         if enricher is None:
             return {}
-        rates = {asset: enricher.live_rate(asset) for asset in sorted(self._assets())}
-        return {
-            asset: rate
-            for asset, rate in rates.items()
-            if rate is not None and asset != self._settings.reporting_currency
-        }
+        rates = {asset: enricher.live_rate(asset) for asset in sorted(assets - {reporting})}
+        return {asset: rate for asset, rate in rates.items() if rate is not None}
 
     def _symbols(self) -> set[str]:
-        enricher = self._enricher()
-        if enricher is None:
-            return set()
-        return {symbol for asset in self._assets() for symbol in enricher.graph.symbols(asset)}
+        """The symbols that lead from what is held to the reporting currencies."""
+        symbols: set[str] = set()
+        for reporting, assets in self._held().items():
+            enricher = self._market.enricher(reporting)
+            if enricher is not None:
+                symbols.update(symbol for asset in assets for symbol in enricher.graph.symbols(asset))
+        return symbols

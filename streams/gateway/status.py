@@ -1,7 +1,8 @@
-"""What the gateway tells operators: a hash in Redis, `portfolio:gateway:<account>`. Best effort."""
+"""What the gateway tells operators: a hash in Redis for each account, `portfolio:gateway:<account>`. Best effort."""
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -18,18 +19,22 @@ _TIMEOUT_S = 1.0
 
 
 class GatewayState(StrEnum):
-    """What the gateway is doing."""
+    """What the gateway is doing for an account."""
 
     SYNCING = "syncing"
     LIVE = "live"
     RECONNECTING = "reconnecting"
+    FAILED = "failed"
+    """Something that a person must clear is in the way; it is tried again now and then."""
     STOPPED = "stopped"
 
 
 class GatewayStatus(msgspec.Struct, kw_only=True):
-    """The heartbeat. Times are epoch microseconds by the exchange's clock; zero is never."""
+    """The heartbeat of an account. Times are epoch microseconds by the exchange's clock; zero is never."""
 
     state: GatewayState = GatewayState.RECONNECTING
+    problem: str = ""
+    """Why it is reconnecting or has failed; empty when nothing is wrong."""
     heartbeat_time_us: int = 0
     last_sync_time_us: int = 0
     """When the log and the exchange's balances were last found equal."""
@@ -49,11 +54,16 @@ def status_key(account: str) -> str:
 
 
 class StatusWriter:
-    """Writes the status while the gateway runs; without Redis it goes on without."""
+    """Writes the status of accounts while the gateway runs; without Redis it goes on without."""
 
-    def __init__(self, settings: Settings, status: GatewayStatus) -> None:
-        self._key = status_key(settings.account)
-        self._status = status
+    def __init__(self, settings: Settings, statuses: Mapping[str, GatewayStatus]) -> None:
+        """Prepare.
+
+        Args:
+            settings: Where Redis is.
+            statuses: The status of each account by its name; read again at every writing.
+        """
+        self._statuses = statuses
         self._redis: Redis = Redis.from_url(
             settings.redis_dsn, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
@@ -65,11 +75,12 @@ class StatusWriter:
         await self._redis.aclose()
 
     async def write(self) -> None:
-        """Write the status once."""
-        fields: dict[Any, Any] = {name: str(value) for name, value in msgspec.structs.asdict(self._status).items()}
+        """Write every status once."""
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                await self._redis.hset(self._key, mapping=fields)
+            async with asyncio.timeout(_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipeline:
+                for account, status in self._statuses.items():
+                    pipeline.hset(status_key(account), mapping=_fields(status))
+                await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
             if not self._is_away:
                 log.warning("the status cannot be written to Redis: %s", error)
@@ -80,3 +91,7 @@ class StatusWriter:
     async def pause(self) -> None:
         """Wait until the next heartbeat is due."""
         await asyncio.sleep(_INTERVAL_S)
+
+
+def _fields(status: GatewayStatus) -> dict[Any, Any]:
+    return {name: str(value) for name, value in msgspec.structs.asdict(status).items()}

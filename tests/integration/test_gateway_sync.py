@@ -12,6 +12,7 @@ from aiohttp import web
 from infra.binance.errors import StreamLost
 from infra.binance.prices import LivePrices
 from infra.errors import RemediableError
+from infra.portfolio_file import load_accounts
 from infra.settings import Settings
 from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind, ValuationPoint
 from portfolio.reconciliation import reconcile
@@ -69,7 +70,7 @@ def history(balances: dict[str, str]) -> ScriptedExchange:
 @asynccontextmanager
 async def account_log(settings: Settings) -> AsyncIterator[AccountLog]:
     async with open_producer(settings) as producer:
-        log = AccountLog(settings, producer)
+        log = AccountLog(settings, load_accounts(settings)[0], producer)
         await log.recover()
         yield log
 

@@ -1,0 +1,123 @@
+"""One session of one account: connect, sync, and go live until the connection ends."""
+
+import asyncio
+import logging
+
+from infra.binance.catalogue import Catalogue
+from infra.binance.decoder import Notice, NoticeKind, decode_user_event
+from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost, UnknownSymbol
+from infra.binance.rest import BinanceRest
+from infra.binance.user_stream import UserStream, open_user_stream
+from infra.portfolio_file import AccountConfig
+from infra.settings import Settings
+from streams.gateway.inbox import Inbox
+from streams.gateway.live import LivePhase, OutOfStep
+from streams.gateway.log import AccountLog
+from streams.gateway.market import SharedMarket
+from streams.gateway.status import GatewayState, GatewayStatus
+from streams.gateway.sync import FullSync, SyncUnsettled
+
+log = logging.getLogger(__name__)
+
+SESSION_ERRORS = (StreamLost, OutOfStep, SyncUnsettled, MalformedEvent, RequestRefused, UnknownSymbol)
+"""What ends a session, and is answered by another one."""
+
+_RAW_SHOWN = 300
+
+
+class Sessions:
+    """The sessions of one account, one after the other.
+
+    Attributes:
+        live: The live phase of the last session that had one.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        account: AccountConfig,
+        rest: BinanceRest,
+        market: SharedMarket,
+        status: GatewayStatus,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            settings: Addresses and intervals.
+            account: Whose sessions.
+            rest: A client with the account's key.
+            market: What it shares with the other accounts.
+            status: What operators are told of it.
+        """
+        self.live: LivePhase | None = None
+        self._settings = settings
+        self._account = account
+        self._rest = rest
+        self._market = market
+        self._status = status
+        self._unknown_symbols: set[str] = set()
+
+    async def run(self, account_log: AccountLog) -> None:
+        """One session, until something ends it.
+
+        Args:
+            account_log: Where to publish; it has been recovered.
+
+        Raises:
+            Exception: One of `SESSION_ERRORS`; another session is to be tried.
+            LogUnavailable: Kafka is in doubt; the log is to be recovered first.
+            RemediableError: Something that a person must clear.
+        """
+        self._status.state = GatewayState.SYNCING
+        await self._rest.measure_clock()
+        catalogue, enricher = await self._market.fresh(self._account.reporting)
+        async with open_user_stream(self._settings.binance_ws_api_url, self._rest.sign) as stream:
+            inbox = Inbox(self._rest.exchange_time_us())
+            reader = asyncio.create_task(self._read(stream, inbox, catalogue, account_log))
+            try:
+                synced_us = await FullSync(
+                    rest=self._rest, catalogue=catalogue, enricher=enricher, account_log=account_log, inbox=inbox
+                ).run()
+                live = self.live = LivePhase(
+                    settings=self._settings,
+                    rest=self._rest,
+                    enricher=enricher,
+                    account_log=account_log,
+                    inbox=inbox,
+                    synced_us=synced_us,
+                )
+                self._status.state = GatewayState.LIVE
+                log.info("account %s is live", self._account.name)
+                await live.run()
+            finally:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self, stream: UserStream, inbox: Inbox, catalogue: Catalogue, account_log: AccountLog) -> None:
+        """Fill the inbox; whatever ends the stream reaches who takes from it."""
+        try:
+            async for frame in stream.frames():
+                try:
+                    event = decode_user_event(frame, catalogue)
+                except MalformedEvent as error:
+                    await self._keep_raw(frame, str(error), account_log)
+                    continue
+                except UnknownSymbol as error:
+                    if error.symbol not in self._unknown_symbols:
+                        # A new listing: the next session reads the catalogue again.
+                        self._unknown_symbols.add(error.symbol)
+                        self._market.forget_catalogue()
+                        raise
+                    await self._keep_raw(frame, str(error), account_log)
+                    continue
+                if isinstance(event, Notice) and event.kind is NoticeKind.UNKNOWN:
+                    await self._keep_raw(frame, f"unknown event {event.name!r}", account_log)
+                inbox.put(event)
+        except Exception as error:  # noqa: BLE001 - handed on, to be raised where the inbox is read
+            inbox.end(error)
+
+    async def _keep_raw(self, frame: str | bytes, reason: str, account_log: AccountLog) -> None:
+        self._status.unread_events += 1
+        log.warning("%s: %.*s", reason, _RAW_SHOWN, frame)
+        await account_log.keep_raw(frame, reason, self._rest.exchange_time_us())
