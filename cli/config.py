@@ -69,6 +69,8 @@ def _shown(value: object) -> str:
             return _masked(value.get_secret_value())
         case frozenset() | set():
             return ",".join(sorted(str(item) for item in value))
+        case dict():
+            return ",".join(f"{name}={item:g}" for name, item in sorted(value.items()))
         case Path() if value.is_relative_to(Path.home()):
             return f"~/{value.relative_to(Path.home())}"
         case _:
