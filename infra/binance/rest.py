@@ -98,6 +98,7 @@ class BinanceRest:
 
         self.latency_ms = 0.0
         self.weight_used = 0
+        self._rest_url = rest_url.rstrip("/")
         self._client: Any = Client(api_key, secret_key, loop=asyncio.get_running_loop(), time_unit="MICROSECOND")
         self._clock_read = -_CLOCK_AGE_MAX_S
 
@@ -165,6 +166,20 @@ class BinanceRest:
         if not isinstance(rows, list):
             raise MalformedEvent("myTrades is no list")
         return [decode_trade(row, catalogue) for row in rows]
+
+    async def read(self, path: str, **params: str) -> Any:  # noqa: ANN401 - whatever JSON the exchange answers
+        """Read a signed path that has no method of its own here, such as `sapi/v1/asset/dribblet`; always by GET.
+
+        Raises:
+            RequestRefused: The exchange does not have it (a testnet has no `/sapi`), or refuses the parameters.
+        """
+        await self._keep_clock()
+
+        async def request(**data: str) -> Any:  # noqa: ANN401 - as above
+            # The client signs the dictionary that it is given, so each attempt needs one of its own.
+            return await self._client._request("get", f"{self._rest_url}/{path}", signed=True, data=data)  # noqa: SLF001 - the only way to a path by its name
+
+        return await self._call(path, request, **params)
 
     async def candles(self, symbol: str, interval: str, **when_ms: int) -> list[Candle]:
         """Up to 1,000 candles (weight 2); `startTime` and `endTime` in epoch milliseconds."""

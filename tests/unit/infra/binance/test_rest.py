@@ -82,7 +82,7 @@ async def test_nothing_but_reading_can_be_reached() -> None:
         methods = {name for name in dir(rest) if not name.startswith("_")}
     assert methods == {
         "account", "account_flags", "candles", "catalogue", "close", "exchange_time_us", "latency_ms", "measure_clock",
-        "prices", "sign", "trades", "weight_used",
+        "prices", "read", "sign", "trades", "weight_used",
     }  # fmt: skip
 
 
