@@ -25,9 +25,6 @@ from streams.tables import BookTable
 
 logger = logging.getLogger(__name__)
 
-STANDBY_REPLICAS = 1
-"""Copies of each table partition that other workers keep current, so that a failover need not read a changelog."""
-
 
 class PortfolioApp(faust.App):
     """A Faust application that makes sure of its topics before it reads them."""
@@ -70,7 +67,8 @@ def create_app(settings: Settings) -> PortfolioApp:
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
         processing_guarantee="at_least_once",
-        table_standby_replicas=STANDBY_REPLICAS,
+        # Copies of each partition that other workers keep current: a failover then need not read a changelog.
+        table_standby_replicas=settings.standby_replicas,
         # A worker that was killed is missed after the session timeout; its partitions move then.
         broker_session_timeout=6.0,
         broker_heartbeat_interval=1.5,

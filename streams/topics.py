@@ -4,8 +4,11 @@ Topics with one partition for each of the books (`PER_BOOK`) are assigned to wor
 whoever has a partition of the log has the books of its accounts, their marks and their journal.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
+
+from infra.errors import RemediableError
 
 APP_ID = "portfolio"
 """Name of the Faust application, which is also its consumer group and the prefix of its changelogs."""
@@ -42,6 +45,13 @@ class TopicSpec(NamedTuple):
     """Whether the last record of each key is kept for good."""
     partitions: Partitions = Partitions.PER_BOOK
     max_message_bytes: int = 1024 * 1024
+    compaction_lag_ms: int = 0
+    """How long compaction leaves a record alone, where it is compacted."""
+
+    @property
+    def short_name(self) -> str:
+        """What the setting `PORTFOLIO_RETENTION_DAYS` calls it."""
+        return self.name.removeprefix(f"{APP_ID}.")
 
     @property
     def is_log(self) -> bool:
@@ -53,7 +63,8 @@ class TopicSpec(NamedTuple):
         """Kafka's own names for it."""
         deletes = self.retention_ms != _FOREVER_MS or not self.compacted
         policy = [*(["compact"] if self.compacted else []), *(["delete"] if deletes else [])]
-        return {
+        lag = {"min.compaction.lag.ms": str(self.compaction_lag_ms)} if self.compaction_lag_ms else {}
+        return lag | {
             "cleanup.policy": ",".join(policy),
             "retention.ms": str(self.retention_ms),
             "retention.bytes": "-1",
@@ -109,6 +120,13 @@ DEAD_LETTERS = TopicSpec(
     partitions=Partitions.ONE,
     max_message_bytes=MESSAGE_BYTES_MAX,
 )
+AUDIT = TopicSpec(
+    "portfolio.audit",
+    "none",
+    "the audit trail: corrections, alerts, logins, use of keys, changes of the configuration",
+    _FOREVER_MS,
+    partitions=Partitions.ONE,
+)
 BOOKS_CHANGELOG = TopicSpec(
     f"{APP_ID}-{BOOKS_TABLE}-changelog",
     "account",
@@ -116,6 +134,8 @@ BOOKS_CHANGELOG = TopicSpec(
     _FOREVER_MS,
     compacted=True,
     max_message_bytes=MESSAGE_BYTES_MAX,
+    # An old book that came late must not displace the newest before a recovery has put that right: streams.tables.
+    compaction_lag_ms=_DAY_MS,
 )
 
 TOPICS = (
@@ -128,6 +148,27 @@ TOPICS = (
     BALANCES,
     ALERTS,
     DEAD_LETTERS,
+    AUDIT,
     BOOKS_CHANGELOG,
 )
 """Every topic of the service."""
+
+
+def with_retention(spec: TopicSpec, days: Mapping[str, float]) -> TopicSpec:
+    """The topic, kept for as long as the setting `PORTFOLIO_RETENTION_DAYS` says.
+
+    Args:
+        spec: A topic as it is declared here.
+        days: Days by the short names of topics; those that it does not name stay as they are.
+
+    Raises:
+        RemediableError: It names what is no topic, or one that must be kept for ever.
+    """
+    changeable = {one.short_name for one in TOPICS if one.retention_ms != _FOREVER_MS}
+    if unknown := sorted(days.keys() - changeable):
+        raise RemediableError(
+            f"PORTFOLIO_RETENTION_DAYS cannot be set for {', '.join(unknown)}",
+            f"It can for {', '.join(sorted(changeable))}; whatever else there is, is kept for ever",
+        )
+    chosen = days.get(spec.short_name)
+    return spec if chosen is None else spec._replace(retention_ms=round(chosen * _DAY_MS))
