@@ -6,7 +6,7 @@ from decimal import Decimal
 from api import schemas
 from infra.postgres.accounts import AccountState
 from infra.postgres.lines import BalanceLine, EquityLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
-from infra.postgres.reader import log_positions
+from infra.postgres.view import log_positions
 from portfolio.money import ONE, ZERO, exact_arithmetic
 from portfolio.performance import Performance
 

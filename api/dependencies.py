@@ -1,5 +1,6 @@
 """What routes need: the reader, the cache, and the parameters that they share."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,17 @@ from fastapi import Depends, Query, Request, Response
 
 from api.problems import ProblemError
 from api.revalidation import NotModified, entity_tag, is_known
-from infra.postgres.reader import Reader, View, log_positions
+from api.schemas import instant_us
+from infra.postgres.past import Moment
+from infra.postgres.reader import Reader
+from infra.postgres.view import View, log_positions
 from infra.redis.client import RedisClient
 from infra.settings import Settings
+from portfolio import LogPosition
 
 LIMIT_MAX = 1_000
+
+_POSITION = re.compile(r"(?P<account>[^@,]{1,100})@(?P<partition>\d{1,6}):(?P<offset>\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,29 @@ SymbolQuery = Annotated[
 ]
 
 
+AsOfQuery = Annotated[
+    str | None,
+    Query(
+        max_length=500,
+        description="The past: a time (RFC 3339), or a position of the log as `X-Log-Position` names it "
+        "(`main@3:120`). Without it: now.",
+        examples=["2026-01-03T00:00:00Z"],
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for data, and the headers of its answer."""
+    """One request for data, and the headers of its answer.
+
+    Attributes:
+        at: The moment that is asked for; None: now.
+    """
 
     services: Services
     request: Request
     response: Response
+    at: Moment | None = None
 
     @asynccontextmanager
     async def view(
@@ -74,8 +97,9 @@ class Call:
             ProblemError: There is no such account.
             NotModified: The client has this answer already.
         """
-        async with self.services.reader.view(account) as view:
-            if account is not None and not view.accounts and account != self.services.settings.account:
+        async with self.services.reader.view(account, self.at) as view:
+            is_account = view.accounts or account in {None, self.services.settings.account} or self.at is not None
+            if not is_account:
                 raise ProblemError(
                     HTTPStatus.NOT_FOUND, f"There is no account {account!r}; leave `account` out to see all of them."
                 )
@@ -103,9 +127,38 @@ class Call:
             raise NotModified({name: self.response.headers[name] for name in ("ETag", "X-Log-Position")})
 
 
-def call_of(services: ServicesOf, request: Request, response: Response) -> Call:
-    """The request for data that is being answered."""
-    return Call(services, request, response)
+def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:
+    """The request for data that is being answered.
+
+    Raises:
+        ProblemError: The moment cannot be understood.
+    """
+    return Call(services, request, response, None if as_of is None else moment_of(as_of))
+
+
+def moment_of(text: str) -> Moment:
+    """The moment that a text names.
+
+    Raises:
+        ProblemError: It names none.
+    """
+    if "@" not in text:
+        try:
+            return Moment(time_us=instant_us(text))
+        except ValueError as error:
+            raise _no_moment(text) from error
+    found = [_POSITION.fullmatch(part) for part in text.split(",")]
+    offsets = {match["account"]: LogPosition(int(match["partition"]), int(match["offset"])) for match in found if match}
+    if len(offsets) < len(found):
+        raise _no_moment(text)
+    return Moment(offsets=offsets)
+
+
+def _no_moment(text: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"as_of: {text[:60]!r} is neither a time such as 2026-01-03T00:00:00Z nor a position such as main@3:120.",
+    )
 
 
 CallOf = Annotated[Call, Depends(call_of)]

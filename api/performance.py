@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from infra.postgres.lines import BalanceLine, JournalSum, ValuationLine
-from infra.postgres.reader import View
+from infra.postgres.view import View
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance import EquityPoint, Performance, measure_performance, period_start_time_us
 

@@ -21,6 +21,18 @@ def rfc3339(time_us: int) -> str:
     return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
+def instant_us(text: str) -> int:
+    """The inverse of `rfc3339`, for any offset from UTC.
+
+    Raises:
+        ValueError: The text is no time, or one without an offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 Money = Annotated[
     Decimal,
     PlainSerializer(plain, return_type=str),

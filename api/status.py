@@ -11,7 +11,7 @@ from api import schemas
 from api.dependencies import Services
 from infra.postgres.accounts import AccountState
 from infra.postgres.errors import DatabaseError, describe
-from infra.postgres.reader import log_positions
+from infra.postgres.view import log_positions
 from infra.redis.client import RedisAway
 
 _GRACE_S: Final = 15.0

@@ -19,7 +19,7 @@ from portfolio.reconciliation import Difference, reconcile
 from portfolio.valuation import AccountValue, HoldingValue, value_book
 
 CHECKPOINT_EVENTS = 5_000
-"""A checkpoint is made where the number of events passes a multiple of this."""
+"""A checkpoint is made after the first record, and where the number of events passes a multiple of this."""
 
 
 class PositionStatus(StrEnum):
@@ -150,7 +150,7 @@ def describe_update(outcome: Outcome, position: LogPosition) -> LedgerUpdate:
 
 def _passes_checkpoint(outcome: Outcome) -> bool:
     before = outcome.book.sequence - len(outcome.booked)
-    return before // CHECKPOINT_EVENTS != outcome.book.sequence // CHECKPOINT_EVENTS
+    return (before == 0 and outcome.book.sequence > 0) or before // CHECKPOINT_EVENTS != outcome.book.sequence // CHECKPOINT_EVENTS
 
 
 def describe_account(book: Book, value: AccountValue, *, valued_time_us: int) -> AccountSnapshot:

@@ -19,8 +19,9 @@ from api.dependencies import (
 )
 from api.performance import performance_of
 from api.problems import DATA_RESPONSES, ProblemError
+from api.tabular import SHAPES, Listed, ShapeOf, shaped
 from infra.postgres.pages import EventKey, PositionKey
-from infra.postgres.reader import View, log_positions
+from infra.postgres.view import View, log_positions
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance import PERIODS, Performance, period_start_time_us
 
@@ -53,29 +54,30 @@ async def overview(call: CallOf, account: AccountQuery = None) -> schemas.Overvi
         )
 
 
-@router.get("/balances")
-async def balances(call: CallOf, account: AccountQuery = None) -> list[schemas.Balance]:
+@router.get("/balances", response_model=list[schemas.Balance], responses=SHAPES)
+async def balances(call: CallOf, shape: ShapeOf, account: AccountQuery = None) -> Listed[schemas.Balance]:
     """Every asset that the ledger or the exchange holds, most valuable first; a row for each account and asset."""
     async with call.view(account) as view:
-        return [answers.balance(line) for line in await view.balances()]
+        return shaped(call, shape, schemas.Balance, [answers.balance(line) for line in await view.balances()])
 
 
-@router.get("/positions")
+@router.get("/positions", response_model=list[schemas.Position], responses=SHAPES)
 async def positions(
     call: CallOf,
+    shape: ShapeOf,
     *,
     status: Annotated[Literal["open", "closed", "all"], Query(description="Which positions.")] = "all",
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 50,
     symbol: SymbolQuery = None,
     cursor: CursorQuery = None,
     account: AccountQuery = None,
-) -> list[schemas.Position]:
+) -> Listed[schemas.Position]:
     """Positions, newest first: an open one by when it opened, a closed one by when it closed."""
     after = place_of(call, cursor, PositionKey)
     async with call.view(account) as view:
         page = await view.positions(status, symbol=_upper(symbol), limit=limit, after=after)
         offer_next(call, page.last)
-        return [answers.position(line) for line in page.lines]
+        return shaped(call, shape, schemas.Position, [answers.position(line) for line in page.lines])
 
 
 @router.get("/metrics")
@@ -91,29 +93,31 @@ async def metrics(call: CallOf, period: PeriodQuery = "7d", account: AccountQuer
         )
 
 
-@router.get("/pnl-by-symbol")
-async def pnl_by_symbol(call: CallOf, account: AccountQuery = None) -> list[schemas.SymbolPnl]:
+@router.get("/pnl-by-symbol", response_model=list[schemas.SymbolPnl], responses=SHAPES)
+async def pnl_by_symbol(call: CallOf, shape: ShapeOf, account: AccountQuery = None) -> Listed[schemas.SymbolPnl]:
     """What each symbol has earned, best first. Several accounts are added up."""
     async with call.view(account) as view:
         reporting = common_reporting(call.services, view)
-        return [answers.symbol_pnl(line, reporting) for line in await view.symbols()]
+        rows = [answers.symbol_pnl(line, reporting) for line in await view.symbols()]
+        return shaped(call, shape, schemas.SymbolPnl, rows)
 
 
-@router.get("/trade-history")
+@router.get("/trade-history", response_model=list[schemas.Trade], responses=SHAPES)
 async def trade_history(
     call: CallOf,
+    shape: ShapeOf,
     *,
     symbol: SymbolQuery = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")] = 100,
     cursor: CursorQuery = None,
     account: AccountQuery = None,
-) -> list[schemas.Trade]:
+) -> Listed[schemas.Trade]:
     """Fills, newest first."""
     after = place_of(call, cursor, EventKey)
     async with call.view(account, depends_on="log") as view:
         page = await view.fills(symbol=_upper(symbol), limit=limit, after=after)
         offer_next(call, page.last)
-        return [answers.trade(line) for line in page.lines]
+        return shaped(call, shape, schemas.Trade, [answers.trade(line) for line in page.lines])
 
 
 @router.get("/equity")

@@ -1,4 +1,7 @@
-"""What the reader asks. `$1` is always the names of the accounts of the view."""
+"""What the reader asks. `$1` is the names of the accounts of the view, or the one that is asked about.
+
+A view of the past has seen each account up to a sequence: the parameter of type `bigint[]`, null for the present.
+"""
 
 from typing import Final
 
@@ -22,6 +25,7 @@ SELECT_POSITIONS: Final = """
           (CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END, id, account) < ($6, $7, $8)
           AND ($2 IS DISTINCT FROM 'closed' OR close_time_us <= $5)
       ))
+      AND ($9::bigint[] IS NULL OR sequence <= ($9::bigint[])[array_position($1, account)])
     ORDER BY CASE WHEN close_time_us <= $5 THEN close_time_us ELSE open_time_us END DESC, id DESC, account DESC
     LIMIT $4
 """
@@ -37,6 +41,7 @@ SELECT_FILLS: Final = """
     FROM fills
     WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
       AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
+      AND ($7::bigint[] IS NULL OR sequence <= ($7::bigint[])[array_position($1, account)])
     ORDER BY time_us DESC, sequence DESC, account DESC
     LIMIT $3
 """
@@ -44,6 +49,7 @@ SELECT_FLOWS: Final = """
     SELECT account, id, time_us, sequence, asset, quantity, kind, value
     FROM flows
     WHERE account = ANY($1) AND ($3::bigint IS NULL OR (time_us, sequence, account, id) < ($3, $4, $5, $6))
+      AND ($7::bigint[] IS NULL OR sequence <= ($7::bigint[])[array_position($1, account)])
     ORDER BY time_us DESC, sequence DESC, account DESC, id DESC
     LIMIT $2
 """
@@ -51,13 +57,14 @@ SELECT_FEES: Final = """
     SELECT fee_asset AS asset, sum(fee) AS quantity, sum(fee_value) AS value, count(*) AS fills
     FROM fills
     WHERE account = ANY($1) AND fee <> 0
+      AND ($2::bigint[] IS NULL OR sequence <= ($2::bigint[])[array_position($1, account)])
     GROUP BY fee_asset
     ORDER BY value DESC, asset
 """
 SELECT_FIRST_POINT: Final = """
     SELECT least(
-        (SELECT min(time_us) FROM valuations WHERE account = ANY($1) AND time_us >= $2),
-        (SELECT min(time_us) FROM pnl_snapshots WHERE account = ANY($1) AND time_us >= $2)
+        (SELECT min(time_us) FROM valuations WHERE account = ANY($1) AND time_us BETWEEN $2 AND $3),
+        (SELECT min(time_us) FROM pnl_snapshots WHERE account = ANY($1) AND time_us BETWEEN $2 AND $3)
     )
 """
 SELECT_EQUITY: Final = """
@@ -65,10 +72,13 @@ SELECT_EQUITY: Final = """
     FROM (
         SELECT DISTINCT ON (account, (time_us - $2) / $3) account, time_us, equity
         FROM (
-            SELECT account, time_us, sequence, equity FROM valuations WHERE account = ANY($1) AND time_us >= $2
+            SELECT account, time_us, sequence, equity FROM valuations
+            WHERE account = ANY($1) AND time_us BETWEEN $2 AND $5
+              AND ($6::bigint[] IS NULL OR sequence <= ($6::bigint[])[array_position($1, account)])
             UNION ALL
             SELECT account, time_us, sequence, equity FROM pnl_snapshots
-            WHERE $4 AND account = ANY($1) AND time_us >= $2
+            WHERE $4 AND account = ANY($1) AND time_us BETWEEN $2 AND $5
+              AND ($6::bigint[] IS NULL OR sequence <= ($6::bigint[])[array_position($1, account)])
         ) AS points
         ORDER BY account, (time_us - $2) / $3, time_us DESC, sequence DESC
     ) AS last_of_interval
@@ -77,8 +87,8 @@ SELECT_EQUITY: Final = """
 SELECT_VALUATIONS: Final = """
     SELECT account, time_us, sequence, equity, inflow, outflow
     FROM valuations
-    WHERE account = $1 AND time_us >= coalesce(
-        (SELECT max(time_us) FROM valuations WHERE account = $1 AND time_us <= $2), $2
+    WHERE account = $1 AND sequence <= $3 AND time_us >= coalesce(
+        (SELECT max(time_us) FROM valuations WHERE account = $1 AND time_us <= $2 AND sequence <= $3), $2
     )
     ORDER BY time_us, sequence
 """
@@ -88,11 +98,47 @@ SUM_JOURNAL: Final = """
            coalesce(sum(flow) FILTER (WHERE flow > 0 AND kind IN ('flow', 'opening')), 0) AS inflow,
            coalesce(-sum(flow) FILTER (WHERE flow < 0 AND kind IN ('flow', 'opening')), 0) AS outflow
     FROM journal_entries
-    WHERE account = $1 AND sequence > $2
+    WHERE account = $1 AND sequence > $2 AND sequence <= $3
 """
 SELECT_ROUND_TRIPS: Final = """
     SELECT realized
     FROM positions
     WHERE account = ANY($1) AND close_time_us >= $2 AND (missing_quantity = 0 OR missing_quantity < peak_quantity)
+      AND ($3::bigint[] IS NULL OR sequence <= ($3::bigint[])[array_position($1, account)])
     ORDER BY close_time_us, id
+"""
+COUNT_OPEN_POSITIONS: Final = "SELECT count(*) FROM positions WHERE account = ANY($1) AND status = 'open'"
+COUNT_WARNINGS: Final = """
+    SELECT count(*) FROM warnings WHERE account = ANY($1)
+      AND ($2::bigint[] IS NULL OR sequence <= ($2::bigint[])[array_position($1, account)])
+"""
+SELECT_OPENERS: Final = "SELECT account, asset, symbol FROM positions WHERE account = ANY($1) AND status = 'open'"
+SELECT_CHECKPOINT: Final = """
+    (SELECT sequence, book FROM book_checkpoints WHERE account = $1 AND sequence <= $2 ORDER BY sequence DESC LIMIT 1)
+    UNION ALL
+    (SELECT sequence, book FROM book_checkpoints WHERE account = $1 AND sequence > $2 ORDER BY sequence LIMIT 1)
+    ORDER BY sequence
+    LIMIT 1
+"""
+"""The last checkpoint up to an event, or the first after it."""
+SELECT_PAGES: Final = """
+    SELECT first_sequence, log_partition, log_offset, events
+    FROM event_pages
+    WHERE account = $1 AND first_sequence > $2 AND first_sequence <= $3
+    ORDER BY first_sequence
+    LIMIT $4
+"""
+SELECT_PAGE_AFTER: Final = """
+    SELECT first_sequence, events
+    FROM event_pages
+    WHERE account = $1 AND newest_time_us > $2
+    ORDER BY first_sequence
+    LIMIT 1
+"""
+SELECT_SEQUENCE_AT: Final = """
+    SELECT last_sequence
+    FROM event_pages
+    WHERE account = $1 AND log_offset <= $2
+    ORDER BY log_offset DESC
+    LIMIT 1
 """
