@@ -269,13 +269,26 @@ class Health(Answer):
 Connection = Literal["connected", "disconnected", "unknown"]
 
 
+SyncStatus = Literal["live", "syncing", "stale", "failed", "unknown"]
+
+
+class AccountStatus(Answer):
+    """The state of one account."""
+
+    account: str
+    sync_status: SyncStatus
+    gateway_state: str | None = Field(description="What the gateway says of it.")
+    sync_lag_seconds: float | None = Field(description="Age of the newest prices in its book.")
+
+
 class Status(Answer):
     """The state of the pipeline, part by part."""
 
-    account: str
-    sync_status: Literal["live", "syncing", "stale", "unknown"] = Field(
-        description="live: events arrive and prices are fresh; syncing: the gateway is catching up; stale: prices are "
-        "older than 15 s; unknown: nobody has told."
+    account: str = Field(description="The account that is told of; of several, the one that is worst off.")
+    accounts: list[AccountStatus] = Field(description="Every account that was asked for.")
+    sync_status: SyncStatus = Field(
+        description="live: events arrive and prices are fresh, in every account; syncing: the gateway is catching up; "
+        "stale: prices are older than they should be; failed: a person must clear something; unknown: nobody has told."
     )
     gateway_state: str | None = Field(description="What the gateway says of itself.")
     last_sync: Instant | None = Field(description="Last full comparison with the exchange.")

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from api import schemas
 from api.dependencies import Services
+from infra.errors import RemediableError
+from infra.portfolio_file import AccountConfig, load_accounts
 from infra.postgres.accounts import AccountState
 from infra.postgres.errors import DatabaseError, describe
 from infra.postgres.view import log_positions
@@ -23,7 +25,7 @@ _SILENT_AFTER_S: Final = 10.0
 class _Database:
     error: str | None = None
     took_ms: float | None = None
-    account: AccountState | None = None
+    accounts: Mapping[str, AccountState] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -48,20 +50,116 @@ class _Gateway:
         return self.state is not None and self.silent_s > _SILENT_AFTER_S
 
 
-async def status_of(services: Services, account: str) -> schemas.Status:
-    """Ask the database, Redis and the broker, and put together what they say about an account."""
-    database, gateway, kafka_error = await asyncio.gather(
-        _ask_database(services, account), _ask_redis(services, account), _ask_kafka(services.settings.brokers)
+@dataclass(slots=True, kw_only=True)
+class _Account:
+    """One account, as database and gateway tell of it."""
+
+    name: str
+    state: AccountState | None
+    gateway: _Gateway
+    stale_after_s: float
+    has_database: bool
+
+    @property
+    def lag_s(self) -> float | None:
+        """Age of the newest prices."""
+        return None if self.state is None else max(0.0, time.time() - self.state.valued_time_us / 1e6)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the newest prices are older than they can be when all is well."""
+        return self.lag_s is not None and self.lag_s > self.stale_after_s
+
+    @property
+    def sync_status(self) -> schemas.SyncStatus:
+        """All of it in one word."""
+        gateway = self.gateway
+        if gateway.state == "failed" and not gateway.is_silent:
+            return "failed"
+        if self.lag_s is None:
+            return "unknown" if gateway.state is None or gateway.is_silent else "syncing"
+        if self.is_stale:
+            return "stale"
+        return "live" if gateway.state in {None, "live"} else "syncing"
+
+    def problems(self) -> list[str]:
+        """What is wrong, each with its remedy."""
+        gateway, told = self.gateway, []
+        if self.has_database and self.state is None:
+            told.append("No account has arrived: is `portfolio gateway` running, and `portfolio worker`?")
+        if self.is_stale and self.lag_s is not None:
+            told.append(
+                f"The newest prices are {_age(self.lag_s)} old: is `portfolio gateway` running, and `portfolio worker`?"
+            )
+        if gateway.is_silent:
+            told.append(f"The gateway has said nothing for {_age(gateway.silent_s)}: is `portfolio gateway` running?")
+        elif gateway.state not in {None, "live"}:
+            told.append(f"The gateway is {gateway.state}: {gateway.fields.get('problem') or 'its log says why'}")
+        return told
+
+
+_WORST_FIRST: Final = ("failed", "unknown", "stale", "syncing", "live")
+
+
+async def status_of(services: Services, account: str | None) -> schemas.Status:
+    """Ask the database, Redis and the broker, and put together what they say.
+
+    Args:
+        services: What is asked.
+        account: One account; None: all that are followed. What is told once is then told of the one that is worst off.
+    """
+    settings = services.settings
+    told: list[str] = []
+    configs: Sequence[AccountConfig] = ()
+    try:
+        configs = load_accounts(settings)
+    except RemediableError as error:
+        told.append(str(error))
+    names = [account] if account is not None else [each.name for each in configs] or [settings.account]
+    database, kafka_error, gateways = await asyncio.gather(
+        _ask_database(services, account),
+        _ask_kafka(settings.brokers),
+        asyncio.gather(*(_ask_redis(services, name) for name in names)),
     )
-    state = database.account
-    lag_s = None if state is None else max(0.0, time.time() - state.valued_time_us / 1e6)
-    # Prices may stand still; a balance sync is on the log at least once in its interval.
-    stale_after_s = services.settings.balance_sync_interval_s + _GRACE_S
-    is_stale = lag_s is not None and lag_s > stale_after_s
-    sync_status = _sync_status(gateway, lag_s, is_stale=is_stale)
+    from_bots = {each.name for each in configs if each.source == "executions"}
+    accounts = [
+        _Account(
+            name=name,
+            state=database.accounts.get(name),
+            gateway=gateway,
+            # Prices may stand still; a balance sync is on the log at least once in its interval, and for an account
+            # without an exchange a valuation point.
+            stale_after_s=_GRACE_S
+            + (settings.valuation_interval_s if name in from_bots else settings.balance_sync_interval_s),
+            has_database=database.error is None,
+        )
+        for name, gateway in zip(names, gateways, strict=True)
+    ]
+    told += _common_problems(database, gateways[0], kafka_error)
+    told += [
+        problem if len(accounts) == 1 else f"{each.name}: {problem}" for each in accounts for problem in each.problems()
+    ]
+    return _status(accounts, database, kafka_error, told)
+
+
+def _status(
+    accounts: Sequence[_Account], database: _Database, kafka_error: str | None, problems: list[str]
+) -> schemas.Status:
+    worst = min(accounts, key=lambda each: _WORST_FIRST.index(each.sync_status))
+    state, gateway, lag_s = worst.state, worst.gateway, worst.lag_s
+    states = [each.state for each in accounts if each.state is not None]
     return schemas.Status(
-        account=account,
-        sync_status=sync_status,
+        account=worst.name,
+        accounts=[
+            schemas.AccountStatus(
+                account=each.name,
+                sync_status=each.sync_status,
+                gateway_state=each.gateway.state,
+                sync_lag_seconds=None if each.lag_s is None else round(each.lag_s, 3),
+            )
+            for each in accounts
+        ],
+        sync_status=worst.sync_status,
         gateway_state=gateway.state,
         last_sync=_integer(gateway.fields, "last_sync_time_us") or None,
         last_event=None if state is None else state.event_time_us,
@@ -75,18 +173,18 @@ async def status_of(services: Services, account: str) -> schemas.Status:
         redis_response_time_ms=gateway.took_ms,
         kafka_connection="disconnected" if kafka_error else "connected",
         binance_connection=_binance(gateway),
-        log_position=None if state is None else log_positions([state]),
-        duplicates=0 if state is None else state.duplicates,
-        conflicts=0 if state is None else state.conflicts,
-        problems=_problems(database, gateway, kafka_error, lag_s if is_stale else None),
+        log_position=log_positions(states) if states else None,
+        duplicates=sum(each.duplicates for each in states),
+        conflicts=sum(each.conflicts for each in states),
+        problems=problems,
     )
 
 
-async def _ask_database(services: Services, account: str) -> _Database:
+async def _ask_database(services: Services, account: str | None) -> _Database:
     started = time.perf_counter()
     try:
         async with services.reader.view(account) as view:
-            return _Database(took_ms=_elapsed_ms(started), account=view.accounts.get(account))
+            return _Database(took_ms=_elapsed_ms(started), accounts=dict(view.accounts))
     except DatabaseError as error:
         return _Database(error=str(error))
 
@@ -118,23 +216,13 @@ async def _ask_kafka(brokers: str) -> str | None:
     return reason
 
 
-def _sync_status(
-    gateway: _Gateway, lag_s: float | None, *, is_stale: bool
-) -> Literal["live", "syncing", "stale", "unknown"]:
-    if lag_s is None:
-        return "unknown" if gateway.state is None or gateway.is_silent else "syncing"
-    if is_stale:
-        return "stale"
-    return "live" if gateway.state in {None, "live"} else "syncing"
-
-
 def _binance(gateway: _Gateway) -> schemas.Connection:
     if gateway.state is None or gateway.is_silent:
         return "unknown"
     return "connected" if gateway.state in {"live", "syncing"} else "disconnected"
 
 
-def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, stale_s: float | None) -> list[str]:
+def _common_problems(database: _Database, gateway: _Gateway, kafka_error: str | None) -> list[str]:
     told = []
     if database.error:
         told.append(f"Postgres: {database.error}")
@@ -142,16 +230,6 @@ def _problems(database: _Database, gateway: _Gateway, kafka_error: str | None, s
         told.append(f"Redis does not answer ({gateway.error}); start it, or set REDIS_URL")
     if kafka_error:
         told.append(f"Kafka does not answer ({kafka_error}); start it, or set KAFKA_BROKERS")
-    if database.error is None and database.account is None:
-        told.append("No account has arrived: is `portfolio gateway` running, and `portfolio worker`?")
-    if stale_s is not None:
-        told.append(
-            f"The newest prices are {_age(stale_s)} old: is `portfolio gateway` running, and `portfolio worker`?"
-        )
-    if gateway.is_silent:
-        told.append(f"The gateway has said nothing for {_age(gateway.silent_s)}: is `portfolio gateway` running?")
-    elif gateway.state not in {None, "live"}:
-        told.append(f"The gateway is {gateway.state}; its log says why")
     return told
 
 

@@ -33,7 +33,9 @@ def gateway(
 
     Example: portfolio gateway --account main --account hedge
     """
-    settings = load_settings()
+    from cli.pipeline import with_simulated_exchange
+
+    settings = with_simulated_exchange(load_settings())
     accounts = select_accounts(load_accounts(settings), account or [])
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # At DEBUG these write every frame, and with the subscription the key and its signature.

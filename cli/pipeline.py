@@ -13,6 +13,7 @@ from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.redis import EmbeddedRedis
 from infra.embedded.servers import Directories, Part
+from infra.portfolio_file import is_simulated, load_accounts, load_portfolio_file, simulated_key
 from infra.settings import Settings
 
 _DEMO_KEYS = {"BINANCE_API_KEY": "demo-key", "BINANCE_SECRET_KEY": "demo-secret"}
@@ -47,11 +48,16 @@ class Pipeline:
             settings: The settings in force.
             directories: Where data, logs and records go.
             options: What the user chose.
+
+        Raises:
+            RemediableError: portfolio.toml cannot be read, or says something that it cannot.
         """
         self._settings = settings
         self._directories = directories
         self._options = options
-        self._environment = _child_environment(settings, directories)
+        self._accounts = load_accounts(settings)
+        self._is_simulated = is_simulated(settings)
+        self._environment = _child_environment(settings, directories, is_simulated=self._is_simulated)
         self._servers = [*self._plan_servers(), self._plan_api()]
         self._services = self._plan_services()
 
@@ -62,9 +68,13 @@ class Pipeline:
             ("kafka", "KAFKA_BROKERS is set", settings.kafka_brokers is not None),
             ("postgres", "DATABASE_URL is set", settings.database_url is not None),
             ("redis", "REDIS_URL is set", settings.redis_url is not None),
-            ("exchange", "BINANCE_API_KEY is set: the real account is followed", settings.follows_real_binance),
+            ("exchange", f"{self._real_because()}: the real exchange is followed", not self._is_simulated),
         ]
         return [(name, reason) for name, reason, is_skipped in reasons if is_skipped]
+
+    def _real_because(self) -> str:
+        is_in_file = bool(load_portfolio_file(self._settings).accounts)
+        return f"{self._settings.portfolio_config} names accounts" if is_in_file else "BINANCE_API_KEY is set"
 
     def servers(self) -> Sequence[Part]:
         """What needs nothing else to start: Kafka, Postgres, Redis, the simulated exchange, and the API.
@@ -81,7 +91,7 @@ class Pipeline:
         return self._task("migrate"), self._task("topics")
 
     def services(self) -> Sequence[Part]:
-        """What moves the data: gateway, workers, and the demo trader."""
+        """What moves the data: gateway, workers, the carrier of bots' executions, and the demo trader."""
         return self._services
 
     def _plan_servers(self) -> list[Part]:
@@ -94,11 +104,12 @@ class Pipeline:
             parts.append(EmbeddedPostgres(directories, settings.postgres_port))
         if settings.redis_url is None:
             parts.append(EmbeddedRedis(directories, settings.redis_port))
-        if not settings.follows_real_binance:
+        if self._is_simulated:
             parts.append(self._exchange())
         return parts
 
     def _exchange(self) -> Child:
+        """The simulated exchange, with the accounts of portfolio.toml."""
         address = f"http://127.0.0.1:{self._settings.exchange_port}"
         return self._child(
             "exchange",
@@ -109,13 +120,14 @@ class Pipeline:
         )
 
     def _plan_services(self) -> list[Part]:
-        settings, options = self._settings, self._options
+        options = self._options
         numbers = range(1, options.workers + 1)
         parts: list[Part] = [
             self._child("gateway"),
             *(self._child("worker", "--index", str(number), name=f"worker-{number}") for number in numbers),
+            self._child("executions"),
         ]
-        if options.with_demo and not settings.follows_real_binance:
+        if options.with_demo and self._is_simulated and any(each.source == "binance" for each in self._accounts):
             parts.append(self._child("demo", *self._speed()))
         return parts
 
@@ -161,7 +173,7 @@ def api_url(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def _child_environment(settings: Settings, directories: Directories) -> Mapping[str, str]:
+def _child_environment(settings: Settings, directories: Directories, *, is_simulated: bool) -> Mapping[str, str]:
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
@@ -173,7 +185,11 @@ def _child_environment(settings: Settings, directories: Directories) -> Mapping[
         "PORTFOLIO_PORT": str(settings.port),
         "PORTFOLIO_EXCHANGE_PORT": str(settings.exchange_port),
     }
-    if not settings.follows_real_binance:
+    if load_portfolio_file(settings).accounts:
+        environment["PORTFOLIO_CONFIG"] = str(settings.portfolio_config.expanduser().absolute())
+        # A single account's key would stand beside those of the file, and mean nothing.
+        environment |= dict.fromkeys(_DEMO_KEYS, "")
+    if is_simulated:
         environment |= simulated_exchange(settings)
     return environment
 
@@ -181,12 +197,33 @@ def _child_environment(settings: Settings, directories: Directories) -> Mapping[
 def simulated_exchange(settings: Settings) -> dict[str, str]:
     """The environment in which a part talks to the simulated exchange on this machine."""
     exchange = f"127.0.0.1:{settings.exchange_port}"
-    return {
-        **_DEMO_KEYS,
+    addresses = {
         "BINANCE_REST_URL": f"http://{exchange}",
         "BINANCE_WS_API_URL": f"ws://{exchange}/ws-api/v3",
         "BINANCE_STREAM_URL": f"ws://{exchange}",
     }
+    file = load_portfolio_file(settings)
+    if not file.accounts:
+        return _DEMO_KEYS | addresses
+    keys = {name: simulated_key(name) for name, table in file.accounts.items() if table.source == "binance"}
+    named = [f"{name}:{key.key.get_secret_value()}:{key.secret.get_secret_value()}" for name, key in keys.items()]
+    return addresses | ({"PORTFOLIO_EXCHANGE_ACCOUNTS": " ".join(named)} if named else {})
+
+
+def with_simulated_exchange(settings: Settings) -> Settings:
+    """The settings with the addresses of the simulated exchange on this machine, where portfolio.toml says so.
+
+    An address that somebody set stays.
+    """
+    if load_portfolio_file(settings).exchange != "simulated":
+        return settings
+    addresses = {name.lower(): value for name, value in simulated_exchange(settings).items()}
+    unset = {
+        name: value
+        for name, value in addresses.items()
+        if name in Settings.model_fields and getattr(settings, name) == Settings.model_fields[name].default
+    }
+    return settings.model_copy(update=unset)
 
 
 def _answers(url: str) -> bool:

@@ -37,7 +37,8 @@ def up(
 
     Kafka, Postgres, Redis, a simulated exchange, the gateway, Faust workers, the API with the dashboard, and a
     demo trader. With BINANCE_API_KEY and BINANCE_SECRET_KEY set, that account is followed instead; no order is
-    ever sent there. With KAFKA_BROKERS, DATABASE_URL or REDIS_URL set, those servers are used.
+    ever sent there. With a portfolio.toml its accounts are followed: docs/gateway.md. With KAFKA_BROKERS, DATABASE_URL
+    or REDIS_URL set, those servers are used.
 
     What dies is started again. Data are kept in PORTFOLIO_DATA_DIR, and the next start goes on with them.
 

@@ -177,6 +177,16 @@ def load_accounts(settings: Settings) -> tuple[AccountConfig, ...]:
     return tuple(_account(name, table, file.exchange, settings) for name, table in file.accounts.items())
 
 
+def is_simulated(settings: Settings) -> bool:
+    """Whether the accounts are on the simulated exchange: the file says so, or there is neither a file nor a key.
+
+    Raises:
+        RemediableError: As `load_portfolio_file`.
+    """
+    file = load_portfolio_file(settings)
+    return file.exchange == "simulated" if file.accounts else not settings.follows_real_binance
+
+
 def select_accounts(accounts: Sequence[AccountConfig], names: Sequence[str]) -> tuple[AccountConfig, ...]:
     """The accounts of some names; all of them when none is named.
 

@@ -159,7 +159,7 @@ function showMetrics({ body }) {
 
 // -- the state of the pipeline ---------------------------------------------------------------------------------------
 
-const LEVELS = { live: "good", connected: "good", syncing: "warn", stale: "bad", disconnected: "bad", unknown: "" };
+const LEVELS = { live: "good", connected: "good", syncing: "warn", stale: "bad", failed: "bad", disconnected: "bad", unknown: "" };
 
 function showStatus({ body }) {
   const lag = body.sync_lag_seconds;

@@ -17,8 +17,8 @@ async def status(
     services: ServicesOf,
     account: Annotated[
         str | None,
-        Query(min_length=1, max_length=100, description="The account; without it, the one that the service follows."),
+        Query(min_length=1, max_length=100, description="One account; without it, all that are followed."),
     ] = None,
 ) -> schemas.Status:
     """Every part of the pipeline, as seen from here. It answers also when the database or Redis is away."""
-    return await status_of(services, account or services.settings.account)
+    return await status_of(services, account)

@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.embedded.checks import require_disk_space
 from infra.embedded.servers import Directories
 from infra.errors import RemediableError
+from infra.portfolio_file import is_simulated, load_portfolio_file
 from infra.settings import Settings
 
 _MARKER = "THIS_IS_PORTFOLIO_DATA"
@@ -55,7 +56,10 @@ def require_same_account(directories: Directories, settings: Settings) -> None:
     """
     owner = directories.root / _OWNER
     account = _SIMULATED
-    if settings.binance_api_key is not None and settings.follows_real_binance:
+    if load_portfolio_file(settings).accounts:
+        # The file names each account, and so does the log; a key may be replaced.
+        account = _SIMULATED if is_simulated(settings) else "Binance, the accounts of portfolio.toml"
+    elif settings.binance_api_key is not None and settings.follows_real_binance:
         # The key names an account and is no secret, but it need not lie around either.
         account = f"Binance, key {sha256(settings.binance_api_key.get_secret_value().encode()).hexdigest()[:16]}"
     if owner.exists() and (found := owner.read_text().strip()) != account:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.pipeline import Options, Pipeline, api_url
+from cli.pipeline import Options, Pipeline, api_url, with_simulated_exchange
 from infra.embedded.children import Child, Task
 from infra.embedded.servers import Directories, Part
 from infra.settings import Settings
@@ -36,7 +36,7 @@ def test_everything_runs_here_when_nothing_is_set() -> None:
 
     assert names(plan.servers()) == ["kafka", "postgres", "redis", "exchange", "api"]
     assert names(plan.preparations()) == ["migrate", "topics"]
-    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "demo"]
+    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "executions", "demo"]
     assert plan.skipped() == []
 
 
@@ -103,3 +103,41 @@ def test_the_demo_trader_can_be_left_out() -> None:
 
 def test_the_address_to_open_is_one_that_a_browser_here_can_reach() -> None:
     assert api_url(Settings(host="0.0.0.0", port=9000)) == "http://127.0.0.1:9000"
+
+
+FILE = """
+exchange = "simulated"
+[accounts.main]
+[accounts.hedge]
+reporting = "BTC"
+[accounts.bots]
+source = "executions"
+"""
+
+
+def test_the_simulated_exchange_has_the_accounts_of_the_file() -> None:
+    Path("portfolio.toml").write_text(FILE)
+    plan = pipeline(binance_api_key=SecretStr("real-key"), binance_secret_key=SecretStr("real-secret"))
+
+    environment = child(plan.servers(), "exchange").environment
+    assert environment["PORTFOLIO_EXCHANGE_ACCOUNTS"] == "main:main-key:main-secret hedge:hedge-key:hedge-secret"
+    assert environment["PORTFOLIO_CONFIG"] == str(Path("portfolio.toml").absolute())
+    assert environment["BINANCE_API_KEY"] == ""
+    assert environment["BINANCE_REST_URL"] == "http://127.0.0.1:18080"
+
+
+def test_accounts_of_the_real_exchange_are_never_traded_in() -> None:
+    Path("portfolio.toml").write_text('[accounts.main]\napi_key = "env:A"\nsecret_key = "env:B"\n')
+    plan = pipeline()
+
+    assert "exchange" not in names(plan.servers())
+    assert "demo" not in names(plan.services())
+    assert plan.skipped() == [("exchange", "portfolio.toml names accounts: the real exchange is followed")]
+
+
+def test_the_gateway_alone_finds_the_simulated_exchange_too() -> None:
+    assert with_simulated_exchange(Settings()).binance_rest_url == "https://api.binance.com"
+    Path("portfolio.toml").write_text(FILE)
+    assert with_simulated_exchange(Settings()).binance_rest_url == "http://127.0.0.1:18080"
+    elsewhere = with_simulated_exchange(Settings(binance_rest_url="http://exchange.example"))
+    assert elsewhere.binance_rest_url == "http://exchange.example"
