@@ -1,0 +1,103 @@
+"""Each guard that keeps the books whole, how to take it out, and the test that must notice.
+
+A removal is a text of the code and what stands there without the guard. `test_removals` takes each out of a copy of the
+code, one at a time, and runs the test that watches over it: it must pass with the guard and fail without.
+"""
+
+from dataclasses import dataclass
+
+_WORKER = "tests/integration/test_worker.py"
+_WRITER = "tests/integration/test_postgres_writer.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A guard, and the code without it.
+
+    Attributes:
+        guard: What it is, in words.
+        file: Where it is.
+        text: The guard; the file has this text once.
+        without: What stands there without it.
+        test: The test that fails then.
+    """
+
+    guard: str
+    file: str
+    text: str
+    without: str
+    test: str
+
+
+REMOVALS = (
+    Removal(
+        "the seek order: no record flows before the seek is done",
+        "streams/recovery.py",
+        "        consumer.stop_flow()\n",
+        "",
+        "tests/unit/streams/test_recovery.py::test_nothing_flows_until_the_seek_is_done",
+    ),
+    Removal(
+        "the seek order: the application uses it",
+        "streams/app.py",
+        "        TableManager=OrderedTableManager,\n",
+        "",
+        "tests/unit/streams/test_recovery.py::test_the_application_uses_the_guard",
+    ),
+    Removal(
+        "the offset fence: a record beyond the next one is not applied",
+        "agents/ledger.py",
+        "    if message.offset > next_offset:\n",
+        "    if message.offset < 0:\n",
+        f"{_WORKER}::test_skipped_records_are_read_again_also_with_a_wiped_directory",
+    ),
+    Removal(
+        "the cursor: a fill is booked once",
+        "portfolio/duplicates.py",
+        "    if fill.trade_id < cursor.last_id:\n        return Novelty.DUPLICATE\n",
+        "    if fill.trade_id < cursor.last_id:\n        return Novelty.NEW\n",
+        "tests/unit/portfolio/test_duplicates.py::test_a_fill_seen_before_changes_nothing",
+    ),
+    Removal(
+        "the cursor: a record of the log is published once it is in the book",
+        "streams/account_log.py",
+        "    if book is not None and book.position is not None and book.position >= position:\n",
+        "    if False:\n",
+        "tests/unit/streams/test_account_log.py::test_a_record_that_the_book_has_seen_publishes_nothing_but_is_stored_again",
+    ),
+    Removal(
+        "the write-back: a book whose record was applied before is written again",
+        "agents/ledger.py",
+        "    if key is not None and stored is not None:\n        books[key] = stored\n",
+        "",
+        f"{_WORKER}::test_records_read_again_are_published_no_more_but_their_books_are_written_again",
+    ),
+    Removal(
+        "the dead letters: what cannot be read is kept with its reason",
+        "agents/ledger.py",
+        "(dead_letter(event, step.reason),)",
+        "()",
+        f"{_WORKER}::test_what_cannot_be_read_is_a_dead_letter_and_holds_nothing_up",
+    ),
+    Removal(
+        "the version check in the sink: an update that is stored already changes nothing",
+        "infra/postgres/writer.py",
+        "        if state is None or not state.has_seen(update):\n",
+        "        if state is None or state is not None:\n",
+        f"{_WRITER}::test_any_cut_and_any_repetition_gives_the_same_rows",
+    ),
+    Removal(
+        "the version check in the sink: older prices change nothing",
+        "infra/postgres/accounts.py",
+        "    if snapshot.valued_time_us <= state.valued_time_us:\n        return state\n",
+        "",
+        f"{_WRITER}::test_marks_move_prices_forward_only",
+    ),
+    Removal(
+        "the version check in the sink: where to read on never goes back",
+        "infra/postgres/writer.py",
+        "next_offset = greatest(sink_offsets.next_offset, excluded.next_offset)",
+        "next_offset = excluded.next_offset",
+        f"{_WRITER}::test_offsets_are_stored_with_what_they_cover",
+    ),
+)
