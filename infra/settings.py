@@ -32,12 +32,38 @@ class Settings(BaseSettings):
 
     # -- Binance
     binance_api_key: SecretStr | None = Field(None, description="API key of the account; read-only is enough.")
-    binance_secret_key: SecretStr | None = Field(None, description="Secret (HMAC) of the API key.")
+    binance_secret_key: SecretStr | None = Field(
+        None, description="Secret of the API key: HMAC, or an RSA or Ed25519 private key as PEM or as a .pem file."
+    )
+    binance_key_passphrase: SecretStr | None = Field(None, description="Passphrase of private keys that have one.")
     binance_rest_url: str = Field("https://api.binance.com", description="Base address of the REST API.")
     binance_ws_api_url: str = Field(
         "wss://ws-api.binance.com:443/ws-api/v3", description="Address of the WebSocket API (user data)."
     )
     binance_stream_url: str = Field("wss://stream.binance.com:9443", description="Base address of the market streams.")
+    binance_weight_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Part of the exchange's limits that this process uses; divide it among those behind one address.",
+    )
+    binance_stream_age_max_s: float = Field(
+        82_800.0,
+        gt=0,
+        le=86_000,
+        description="Age at which a user data stream is replaced by a new one; the exchange ends it after 24 hours.",
+    )
+    binance_streams_per_connection: int = Field(
+        200, ge=1, le=1_024, description="Symbols whose prices share one connection to the market streams."
+    )
+    binance_catalogue_interval_s: float = Field(
+        300.0, gt=0, description="Time between readings of the symbols, which show what is listed, halted and delisted."
+    )
+    key_permissions: Literal["warn", "refuse"] = Field(
+        "warn",
+        validation_alias=_named("PORTFOLIO_KEY_PERMISSIONS"),
+        description="An API key that may do more than read is named in a warning, or refused.",
+    )
 
     # -- servers
     kafka_brokers: str | None = Field(None, description="host:port[,host:port]; unset: the embedded broker.")

@@ -31,11 +31,32 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.lot_step, ratio(self.minimum_notional, price)) if price > ZERO else self.lot_step
 
 
-class Catalogue:
-    """All instruments of the exchange, by symbol."""
+class _RateLimit(msgspec.Struct, rename="camel"):
+    rate_limit_type: str
+    interval: str
+    interval_num: int
+    limit: int
 
-    def __init__(self, instruments: Mapping[str, Instrument]) -> None:
+    @property
+    def a_minute(self) -> int:
+        seconds = _INTERVALS_S.get(self.interval, 0) * self.interval_num
+        return self.limit * _MINUTE_S // seconds if seconds else 0
+
+
+_MINUTE_S = 60
+_INTERVALS_S = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
+
+
+class Catalogue:
+    """All instruments of the exchange, by symbol.
+
+    Attributes:
+        weight_limit: The request weight that an address may use in a minute; None where it was not told.
+    """
+
+    def __init__(self, instruments: Mapping[str, Instrument], weight_limit: int | None = None) -> None:
         self._instruments = dict(instruments)
+        self.weight_limit = weight_limit
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._instruments.values())
@@ -69,7 +90,7 @@ def decode_exchange_info(answer: Mapping[str, Any]) -> Catalogue:
         rows = [_decode_symbol(row) for row in answer["symbols"]]
     except (KeyError, TypeError, AttributeError, InvalidAmount) as error:
         raise MalformedEvent(f"exchangeInfo cannot be read: {error!r}") from error
-    return Catalogue({row.symbol: row for row in rows})
+    return Catalogue({row.symbol: row for row in rows}, _decode_weight_limit(answer.get("rateLimits")))
 
 
 def _decode_symbol(row: Mapping[str, Any]) -> Instrument:
@@ -83,3 +104,13 @@ def _decode_symbol(row: Mapping[str, Any]) -> Instrument:
         lot_step=amount(filters.get("LOT_SIZE", {}).get("stepSize", "0")),
         minimum_notional=amount(notional.get("minNotional", "0")),
     )
+
+
+def _decode_weight_limit(limits: object) -> int | None:
+    """The smallest weight a minute that is named; the limit of raw requests cannot be reached before it."""
+    try:
+        known = msgspec.convert(limits, list[_RateLimit])
+    except msgspec.ValidationError:
+        return None
+    weights = [each.a_minute for each in known if each.rate_limit_type == "REQUEST_WEIGHT" and each.a_minute > 0]
+    return min(weights, default=None)

@@ -59,6 +59,10 @@ KEY_ERRORS = frozenset({-2014, -2015, -1022})
 """Binance's codes for a key that is malformed, unknown or not permitted, and for a wrong signature."""
 
 
+OUTCOME_UNKNOWN = frozenset({-1001, -1006, -1007, -1008, -1016})
+"""Binance's codes for a request that may or may not have been carried out. A read is simply repeated."""
+
+
 def key_refused(code: int, message: str) -> KeyRefused:
     """The error for one of `KEY_ERRORS`, with what to do about it."""
     return KeyRefused(

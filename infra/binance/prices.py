@@ -109,16 +109,18 @@ class PriceHistory:
     async def _nearest(self, symbol: str, block_start_ms: int, candle_ms: int) -> Decimal | None:
         key = (symbol, block_start_ms)
         if key not in self._outside:
-            _, closes = await self._read(symbol, candle_ms, endTime=block_start_ms - 1, limit=1)
+            _, closes = await self._read(symbol, candle_ms, 1, endTime=block_start_ms - 1)
             if not closes:
-                _, closes = await self._read(symbol, candle_ms, startTime=block_start_ms, limit=1)
+                _, closes = await self._read(symbol, candle_ms, 1, startTime=block_start_ms)
             self._outside[key] = closes[-1] if closes else None
         return self._outside[key]
 
-    async def _read(self, symbol: str, candle_ms: int, **when_ms: int) -> tuple[list[int], list[Decimal]]:
+    async def _read(
+        self, symbol: str, candle_ms: int, limit: int = ROWS_MAX, **when_ms: int
+    ) -> tuple[list[int], list[Decimal]]:
         opens: list[int] = []
         closes: list[Decimal] = []
-        for candle in await self._rest.candles(symbol, _INTERVALS[candle_ms], **when_ms):
+        for candle in await self._rest.candles(symbol, _INTERVALS[candle_ms], limit=limit, **when_ms):
             close = _price(candle.close)
             if close is not None:
                 opens.append(milliseconds(epoch_us(candle.open_time)))

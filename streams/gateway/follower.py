@@ -79,11 +79,13 @@ class AccountFollower:
                 await asyncio.sleep(wait_s)
 
     async def _follow(self) -> None:
-        key = self._account.credentials()
+        key, passphrase = self._account.credentials(), self._settings.binance_key_passphrase
         rest = self._rest = BinanceRest(
             rest_url=self._settings.binance_rest_url,
             api_key=key.key.get_secret_value(),
             secret_key=key.secret.get_secret_value(),
+            passphrase="" if passphrase is None else passphrase.get_secret_value(),
+            venue=self._market.rest.venue,
         )
         self._sessions = Sessions(
             settings=self._settings, account=self._account, rest=rest, market=self._market, status=self.status

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from infra.binance.rest import BinanceRest
+from infra.binance.venue import Venue
 from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
@@ -29,7 +30,8 @@ async def run_gateway(settings: Settings, accounts: Sequence[AccountConfig]) -> 
         RemediableError: No account can be followed (any more), for reasons that a person must clear: keys that are
             missing or refused, logs kept in another currency. While one can be, the others are tried again.
     """
-    market = SharedMarket(BinanceRest(rest_url=settings.binance_rest_url, api_key="", secret_key=""))
+    venue = Venue(weight_share=settings.binance_weight_share)
+    market = SharedMarket(BinanceRest(rest_url=settings.binance_rest_url, api_key="", secret_key="", venue=venue))
     gateway = Gateway(settings, accounts, market)
     try:
         await gateway.run()
