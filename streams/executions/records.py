@@ -7,7 +7,7 @@ import msgspec
 
 from portfolio.errors import InvalidEvent
 from portfolio.events import Side
-from portfolio.money import ZERO, checked
+from portfolio.money import ZERO, checked, plain
 from streams.records import Codec
 
 AccountName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]
@@ -58,6 +58,17 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidEvent("price and quantity must be positive")
         if self.fee is not None and checked(self.fee) and not self.fee_asset:
             raise InvalidEvent("the fee needs a fee_asset")
+
+    @property
+    def identity(self) -> str:
+        """What two announcements of one execution have in common, within an account.
+
+        The exchange's trade and order id where the bot knows the trade; else all that it says of the execution.
+        """
+        if self.trade_id is not None:
+            return f"{self.symbol} trade {self.trade_id} {'' if self.order_id is None else self.order_id}"
+        numbers = f"{self.side} {plain(self.price)} {plain(self.quantity)} {self.event_time_us}"
+        return f"{self.symbol} order {self.order_id} {self.client_order_id} {numbers}"
 
 
 execution_records = Codec(ExecutionRecord)

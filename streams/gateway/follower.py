@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Protocol
 
 from infra.backoff import backoff_s
 from infra.binance.errors import StreamLost
@@ -10,6 +11,7 @@ from infra.binance.rest import BinanceRest
 from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
+from streams.executions.booking import BookedExecutions
 from streams.gateway.log import AccountLog, LogUnavailable, open_producer
 from streams.gateway.market import SharedMarket
 from streams.gateway.session import SESSION_ERRORS, Sessions
@@ -24,8 +26,15 @@ _FAILED_MAX_S = 300.0
 _CALM_S = 60.0
 
 
+class Source(Protocol):
+    """Where the events of an account come from."""
+
+    async def run(self, account_log: AccountLog) -> None:
+        """Publish events until something ends it; one of `SESSION_ERRORS` or `LogUnavailable` is tried again."""
+
+
 class AccountFollower:
-    """Carries one account from Binance to Kafka.
+    """Carries one account from its source to Kafka.
 
     Attributes:
         status: What operators are told of it.
@@ -46,7 +55,7 @@ class AccountFollower:
         self._account = account
         self._market = market
         self._rest: BinanceRest | None = None
-        self._sessions: Sessions | None = None
+        self._source: Sessions | BookedExecutions | None = None
         self._log: AccountLog | None = None
 
     @property
@@ -79,6 +88,12 @@ class AccountFollower:
                 await asyncio.sleep(wait_s)
 
     async def _follow(self) -> None:
+        if self._account.source == "executions":
+            booked = self._source = BookedExecutions(
+                settings=self._settings, account=self._account, market=self._market, status=self.status
+            )
+            await self._recover_and_follow(booked)
+            return
         key, passphrase = self._account.credentials(), self._settings.binance_key_passphrase
         rest = self._rest = BinanceRest(
             rest_url=self._settings.binance_rest_url,
@@ -87,16 +102,16 @@ class AccountFollower:
             passphrase="" if passphrase is None else passphrase.get_secret_value(),
             venue=self._market.rest.venue,
         )
-        self._sessions = Sessions(
+        sessions = self._source = Sessions(
             settings=self._settings, account=self._account, rest=rest, market=self._market, status=self.status
         )
         try:
-            await self._recover_and_follow(self._sessions)
+            await self._recover_and_follow(sessions)
         finally:
             self._rest = None
             await rest.close()
 
-    async def _recover_and_follow(self, sessions: Sessions) -> None:
+    async def _recover_and_follow(self, source: Source) -> None:
         """Sessions, one after the other; the log is read again whenever Kafka was in doubt."""
         attempt = 0
         while True:
@@ -106,16 +121,16 @@ class AccountFollower:
                     await account_log.recover()
                     self._log = account_log
                     while True:
-                        attempt = await self._attempt(sessions, account_log, attempt)
+                        attempt = await self._attempt(source, account_log, attempt)
             except LogUnavailable as error:
                 attempt += 1
                 await self._back_off(error, attempt)
 
-    async def _attempt(self, sessions: Sessions, account_log: AccountLog, attempt: int) -> int:
+    async def _attempt(self, source: Source, account_log: AccountLog, attempt: int) -> int:
         """One session, and the pause after it; returns how many have failed in a row."""
         started = time.monotonic()
         try:
-            await sessions.run(account_log)
+            await source.run(account_log)
         except SESSION_ERRORS as error:
             attempt = 1 if time.monotonic() - started > _CALM_S else attempt + 1
             await self._back_off(error, attempt)
@@ -132,7 +147,7 @@ class AccountFollower:
     def refresh_status(self) -> None:
         """Bring the heartbeat and what is measured up to date."""
         status, rest = self.status, self._rest
-        live = None if self._sessions is None else self._sessions.live
+        live = self._source.live if isinstance(self._source, Sessions) else self._source
         clock = self._market.rest if rest is None else rest
         status.heartbeat_time_us = clock.exchange_time_us()
         if rest is not None:

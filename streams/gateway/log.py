@@ -194,6 +194,14 @@ class AccountLog:
             key=self._key,
             value=frame.encode(errors="replace") if isinstance(frame, str) else frame,
         )
+        await self.keep(letter)
+
+    async def keep(self, letter: DeadLetter) -> None:
+        """Keep what cannot be published.
+
+        Raises:
+            LogUnavailable: Kafka did not confirm it.
+        """
         try:
             await self._producer.send_and_wait(DEAD_LETTERS.name, dead_letters.encode(letter), key=self._key)
         except (KafkaError, OSError) as error:

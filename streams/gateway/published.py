@@ -9,8 +9,19 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from portfolio.book import Book
-from portfolio.events import BalanceReport, Event, ExecutionKind, Fill, Flow, Side
+from portfolio.events import (
+    BalanceReport,
+    CostAdjustment,
+    Event,
+    ExecutionKind,
+    Fill,
+    Flow,
+    FlowKind,
+    Reclassification,
+    Side,
+)
 from portfolio.money import ZERO, exact_arithmetic
+from streams.gateway.classification import Unclassified
 
 
 class Quantities:
@@ -75,6 +86,7 @@ class Published:
         assets: Every asset that was ever named.
         last_time_us: Time of the newest event; zero before the first.
         events: Number of events that were new.
+        unclassified: The flows whose kind is not known, by id.
     """
 
     def __init__(self) -> None:
@@ -83,7 +95,9 @@ class Published:
         self.last_time_us = 0
         self.events = 0
         self._last: dict[tuple[str, ExecutionKind], _LastExecution] = {}
+        self.unclassified: dict[str, Unclassified] = {}
         self._flows: set[str] = set()
+        self._corrections: set[str] = set()
 
     @classmethod
     def of_book(cls, book: Book) -> "Published":
@@ -96,6 +110,12 @@ class Published:
         )
         published.assets = {*book.holdings, *book.exchange, *book.marks, *book.fees_by_asset}
         published._flows = set(book.flows)
+        published._corrections = set(book.adjustments)
+        published.unclassified = {
+            name: Unclassified(name, flow.time_us, flow.asset, flow.quantity)
+            for name, flow in book.flows.items()
+            if flow.kind is FlowKind.UNCLASSIFIED
+        }
         published._last = {
             (symbol, execution): _LastExecution(cursor.last_id, tuple(cursor.orders))
             for symbol, totals in book.symbols.items()
@@ -113,6 +133,11 @@ class Published:
         """Every symbol that was ever traded."""
         return tuple(sorted({symbol for symbol, _ in self._last}))
 
+    @property
+    def newest_trade_id(self) -> int:
+        """The largest trade id of any symbol; -1 before the first."""
+        return max((last.id for (_, kind), last in self._last.items() if kind is ExecutionKind.TRADE), default=-1)
+
     def next_trade_id(self, symbol: str) -> int:
         """The id from which the trades of a symbol are still to be asked for.
 
@@ -128,7 +153,13 @@ class Published:
             if last is None or event.trade_id > last.id:
                 return True
             return event.trade_id == last.id and event.order_id not in last.orders
+        if isinstance(event, Reclassification | CostAdjustment):
+            return event.id not in self._corrections
         return not (isinstance(event, Flow) and event.id in self._flows)
+
+    def has_movement(self, movement_id: str) -> bool:
+        """Whether a movement of the exchange's histories is in the log: as a flow, or as the kind of one."""
+        return movement_id in self._flows or reclassification_id(movement_id) in self._corrections
 
     def add_new(self, events: Iterable[Event]) -> None:
         """Take note of what was published; duplicates change nothing, as in the ledger."""
@@ -148,10 +179,21 @@ class Published:
             case Flow():
                 self._flows.add(event.id)
                 self.assets.add(event.asset)
+                if event.kind is FlowKind.UNCLASSIFIED:
+                    self.unclassified[event.id] = Unclassified(event.id, event.time_us, event.asset, event.quantity)
+            case Reclassification():
+                self._note_reclassification(event)
+            case CostAdjustment():
+                self._corrections.add(event.id)
             case BalanceReport():
                 self.assets |= event.balances.keys()
             case _:
                 pass
+
+    def _note_reclassification(self, event: Reclassification) -> None:
+        self._corrections.add(event.id)
+        if event.kind is not FlowKind.UNCLASSIFIED:
+            self.unclassified.pop(event.flow_id, None)
 
     def _note_fill(self, fill: Fill) -> None:
         key = (fill.symbol, fill.execution)
@@ -161,3 +203,8 @@ class Published:
         self.assets |= {fill.base, fill.quote}
         if fill.fee_asset:
             self.assets.add(fill.fee_asset)
+
+
+def reclassification_id(movement_id: str) -> str:
+    """The id of the reclassification that a movement of the histories was the reason for."""
+    return f"history:{movement_id}"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from infra.binance.rest import BinanceRest
 from infra.binance.venue import Venue
-from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from streams.creation import ensure_topics
@@ -14,7 +13,7 @@ from streams.gateway.follower import AccountFollower
 from streams.gateway.market import SharedMarket
 from streams.gateway.marks import MarksFeed
 from streams.gateway.status import GatewayState, GatewayStatus, StatusWriter
-from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS, MARKS
+from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS, EXECUTIONS, MARKS
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ async def run_gateway(settings: Settings, accounts: Sequence[AccountConfig]) -> 
 
     Args:
         settings: Addresses and intervals.
-        accounts: Whom to follow; an account of another source than Binance is none of its business.
+        accounts: Whom to follow.
 
     Raises:
         RemediableError: No account can be followed (any more), for reasons that a person must clear: keys that are
@@ -40,7 +39,7 @@ async def run_gateway(settings: Settings, accounts: Sequence[AccountConfig]) -> 
 
 
 class Gateway:
-    """Accounts of one exchange, from Binance to Kafka."""
+    """Accounts of one exchange, from their sources to Kafka."""
 
     def __init__(self, settings: Settings, accounts: Sequence[AccountConfig], market: SharedMarket) -> None:
         """Prepare.
@@ -52,9 +51,7 @@ class Gateway:
         """
         self._settings = settings
         self._market = market
-        self._followers = [
-            AccountFollower(settings, account, market) for account in accounts if account.source == "binance"
-        ]
+        self._followers = [AccountFollower(settings, account, market) for account in accounts]
 
     @property
     def statuses(self) -> Mapping[str, GatewayStatus]:
@@ -67,9 +64,7 @@ class Gateway:
         Raises:
             RemediableError: No account can be followed.
         """
-        if not self._followers:
-            raise RemediableError("no account has the exchange as its source", "Add one to portfolio.toml")
-        await ensure_topics(self._settings, on_wait=log.info, specs=(ACCOUNT_EVENTS, MARKS, DEAD_LETTERS))
+        await ensure_topics(self._settings, on_wait=log.info, specs=(ACCOUNT_EVENTS, MARKS, EXECUTIONS, DEAD_LETTERS))
         writer = StatusWriter(self._settings, self.statuses)
         failed = asyncio.Event()
         marks = MarksFeed(settings=self._settings, market=self._market, held=self._held)
