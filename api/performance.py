@@ -18,10 +18,26 @@ class Earned(msgspec.Struct, frozen=True, kw_only=True):
     realized: Decimal
 
 
-async def performance_of(view: View, period: str) -> Performance:
-    """Measure the accounts of a view as one, at their newest prices.
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """What the accounts of a view, taken as one, went through in a period.
 
-    The period ends at the newest prices in the books, not at the clock, so that the same books give the same answer.
+    Attributes:
+        points: The opening value, the valuation points, and the value at the newest prices.
+        total: Earned in the period, reporting currency.
+        realized: The realized part of it.
+        start_time_us: When the period began.
+        end_time_us: The newest prices in the books, not the clock, so that the same books give the same answer.
+    """
+
+    points: list[EquityPoint]
+    total: Decimal
+    realized: Decimal
+    start_time_us: int
+    end_time_us: int
+
+
+async def course_of(view: View, period: str) -> Course:
+    """What happened in a period.
 
     Raises:
         ValueError: The period is not known.
@@ -34,17 +50,32 @@ async def performance_of(view: View, period: str) -> Performance:
         for name in view.accounts
     ]
     with exact_arithmetic():
-        total = sum((one.total for one in earned), ZERO)
-        realized = sum((one.realized for one in earned), ZERO)
-        unrealized = total - realized
+        return Course(
+            points=merge_points([one.points for one in earned]),
+            total=sum((one.total for one in earned), ZERO),
+            realized=sum((one.realized for one in earned), ZERO),
+            start_time_us=start_us,
+            end_time_us=end_us,
+        )
+
+
+async def performance_of(view: View, period: str) -> Performance:
+    """Measure the accounts of a view as one, at their newest prices.
+
+    Raises:
+        ValueError: The period is not known.
+    """
+    course = await course_of(view, period)
+    with exact_arithmetic():
+        unrealized = course.total - course.realized
     return measure_performance(
-        merge_points([one.points for one in earned]),
-        round_trip_pnls=await view.round_trips(start_time_us=start_us),
-        total_pnl=total,
-        realized_pnl=realized,
+        course.points,
+        round_trip_pnls=await view.round_trips(start_time_us=course.start_time_us),
+        total_pnl=course.total,
+        realized_pnl=course.realized,
         unrealized_pnl=unrealized,
-        start_time_us=start_us,
-        end_time_us=end_us,
+        start_time_us=course.start_time_us,
+        end_time_us=course.end_time_us,
     )
 
 

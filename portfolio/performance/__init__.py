@@ -5,6 +5,7 @@ a value and with a reason, never zero, infinity or NaN. `docs/performance.md` ha
 """
 
 from portfolio.performance.benchmark import alpha, beta, information_ratio, same_flows_into
+from portfolio.performance.buckets import BUCKETS, BucketReturn, bucket_returns
 from portfolio.performance.candles import CANDLES_MAX, TIMEFRAMES_US, Candle, candles
 from portfolio.performance.drawdowns import Drawdown, drawdowns, max_drawdown
 from portfolio.performance.metric import Metric, UndefinedError
@@ -34,11 +35,13 @@ from portfolio.performance.returns import (
 from portfolio.performance.trades import expectancy, exposure, profit_factor, turnover, win_rate
 
 __all__ = [
+    "BUCKETS",
     "CANDLES_MAX",
     "DAYS_PER_YEAR",
     "DAY_US",
     "PERIODS",
     "TIMEFRAMES_US",
+    "BucketReturn",
     "Candle",
     "Drawdown",
     "EquityPoint",
@@ -48,6 +51,7 @@ __all__ = [
     "UndefinedError",
     "alpha",
     "beta",
+    "bucket_returns",
     "cagr",
     "calmar_ratio",
     "candles",

@@ -1,54 +1,10 @@
-"""What the API answers.
+"""What the books say."""
 
-Money, quantities and prices are JSON strings in plain notation: a JSON number is read as a binary float by most
-clients, and a float cannot hold `0.1`. Ratios and statistics, which are floats to begin with, are JSON numbers; one
-that the data do not determine is null. Times are RFC 3339 in UTC, with microseconds.
-"""
+from typing import Literal
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
-
-from portfolio.money import plain
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def rfc3339(time_us: int) -> str:
-    """A time as text: `2026-01-01T00:00:00.000000Z`."""
-    return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def instant_us(text: str) -> int:
-    """The inverse of `rfc3339`, for any offset from UTC.
-
-    Raises:
-        ValueError: The text is no time, or one without an offset.
-    """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset from UTC")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-Money = Annotated[
-    Decimal,
-    PlainSerializer(plain, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]*[1-9])?$", "description": "An exact decimal."}),
-]
-Instant = Annotated[
-    int,
-    PlainSerializer(rfc3339, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-
-
-class Answer(BaseModel):
-    """Base of what is answered."""
-
-    model_config = ConfigDict(frozen=True)
+from api.schemas.base import Answer, Instant, Money
 
 
 class Balance(Answer):
@@ -126,33 +82,6 @@ class Position(Answer):
     reporting: str
 
 
-class Metrics(Answer):
-    """What was earned in a period, and at what risk. Fractions, but for `roi_percent`."""
-
-    period: str
-    accounts: list[str]
-    reporting: str
-    timestamp: Instant | None = Field(description="The end of the period: the newest prices in the books.")
-    start: Instant | None = Field(description="First valuation point that counts.")
-    total_pnl: Money = Field(description="Earned in the period: equity at its end, less at its start, less flows.")
-    realized_pnl: Money
-    unrealized_pnl: Money = Field(description="Its change in the period.")
-    roi_percent: float | None = Field(description="total_pnl in percent of the invested capital (Modified Dietz).")
-    time_weighted_return: float | None
-    money_weighted_return: float | None = Field(description="XIRR, a rate a year.")
-    cagr: float | None
-    volatility: float | None = Field(description="Of daily returns, annualised with 365 days.")
-    sharpe_ratio: float | None
-    sortino_ratio: float | None
-    calmar_ratio: float | None
-    max_drawdown: float | None = Field(description="Of the time-weighted index: 0 or a negative fraction.")
-    win_rate: float | None = Field(description="Closed round trips with a gain over all; 0.6 is 60 %.")
-    profit_factor: float | None
-    expectancy: float | None = Field(description="Mean gain of a closed round trip, reporting currency.")
-    closed_round_trips: int
-    undefined: dict[str, str] = Field(description="Name of each statistic that is null to the reason.")
-
-
 class SymbolPnl(Answer):
     """What trading a symbol has come to. The columns add up to the figures of the overview."""
 
@@ -164,6 +93,15 @@ class SymbolPnl(Answer):
     volume: Money = Field(description="Market value of all fills.")
     fills: int
     reporting: str
+
+
+class SymbolPosition(Answer):
+    """Everything about one symbol: its open positions, the last that closed, and what it has earned."""
+
+    symbol: str
+    pnl: SymbolPnl = Field(description="Over all accounts that were asked for.")
+    open: list[Position]
+    closed: list[Position] = Field(description="The last ones, newest first; `/portfolio/positions` has all.")
 
 
 class Trade(Answer):
@@ -251,69 +189,3 @@ class Reconciliation(Answer):
     timestamp: Instant | None = Field(description="The newest balance that the exchange has told; null before any.")
     compared: int = Field(description="Assets of which the exchange has told its balance.")
     differences: list[Balance]
-
-
-class EquityPoint(Answer):
-    """A point of the equity curve."""
-
-    time: Instant
-    equity: Money
-
-
-class Health(Answer):
-    """Whether the process answers, and is of use."""
-
-    status: Literal["ok"] = "ok"
-
-
-Connection = Literal["connected", "disconnected", "unknown"]
-
-
-SyncStatus = Literal["live", "syncing", "stale", "failed", "unknown"]
-
-
-class AccountStatus(Answer):
-    """The state of one account."""
-
-    account: str
-    sync_status: SyncStatus
-    gateway_state: str | None = Field(description="What the gateway says of it.")
-    sync_lag_seconds: float | None = Field(description="Age of the newest prices in its book.")
-
-
-class Status(Answer):
-    """The state of the pipeline, part by part."""
-
-    account: str = Field(description="The account that is told of; of several, the one that is worst off.")
-    accounts: list[AccountStatus] = Field(description="Every account that was asked for.")
-    sync_status: SyncStatus = Field(
-        description="live: events arrive and prices are fresh, in every account; syncing: the gateway is catching up; "
-        "stale: prices are older than they should be; failed: a person must clear something; unknown: nobody has told."
-    )
-    gateway_state: str | None = Field(description="What the gateway says of itself.")
-    last_sync: Instant | None = Field(description="Last full comparison with the exchange.")
-    last_event: Instant | None = Field(description="The newest event in the books.")
-    last_valuation: Instant | None = Field(description="The time of the newest prices in the books.")
-    sync_lag_seconds: float | None = Field(description="Age of the newest prices in the books.")
-    sync_errors: int | None
-    api_response_time_ms: float | None = Field(description="The exchange's REST API, as the gateway last measured.")
-    database_connection: Connection
-    database_response_time_ms: float | None
-    redis_connection: Connection
-    redis_response_time_ms: float | None
-    kafka_connection: Connection
-    binance_connection: Connection = Field(description="As the gateway says.")
-    log_position: str | None = Field(description="account@partition:offset of the log of record.")
-    duplicates: int = Field(description="Events that were refused because they had been applied.")
-    conflicts: int = Field(description="Events that were refused because they contradict what had been applied.")
-    problems: list[str] = Field(description="What is wrong, each with its remedy.")
-
-
-class Problem(Answer):
-    """What went wrong (RFC 9457), as `application/problem+json`."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str = Field(description="What is wrong, and what to do about it.")
-    instance: str = Field(description="The path that was asked for.")
