@@ -47,11 +47,14 @@ def gateway(
 
 
 async def _run(settings: Settings, accounts: Sequence[AccountConfig]) -> None:
+    from infra.postgres.configuration import keep_trying_to_note
     from streams.gateway import run_gateway
 
     task = asyncio.create_task(run_gateway(settings, accounts))
+    noting = asyncio.create_task(keep_trying_to_note(settings, "gateway"))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    noting.cancel()

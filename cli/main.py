@@ -51,6 +51,7 @@ COMMANDS: dict[str, _Entry] = {
     "stats": _Entry("Compute performance figures from a CSV of returns, trades or equity.", _LOOK),
     "doctor": _Entry("Check everything that the service needs, and say what to do.", _LOOK),
     "dead-letters": _Entry("List, show or retry records that could not be read or booked.", _LOOK),
+    "audit": _Entry("List the audit trail, or verify that nobody tampered with it.", _LOOK),
     "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),
     "version": _Entry("Show the versions of the service and of what it runs on.", _LOOK),
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),

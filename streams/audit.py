@@ -1,0 +1,160 @@
+"""The audit trail on Kafka: how entries get onto its topic, and from there into the chain in Postgres.
+
+The topic has one partition, so all entries have one order. There are two ways in. What is on a topic already tells of
+itself: corrections in the log of record and what becomes of alerts are read from there, so nobody can make one without
+its entry. Everything else waits in the outbox in Postgres (`infra.postgres.audit.record`).
+
+Both ways publish first and then say that they have, so an entry may be there twice after a crash. It has the same id
+then, and counts once.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from infra.postgres import audit
+from infra.postgres.audit import ChainBroken, Place, connected
+from infra.settings import Settings
+from portfolio.audit import AuditEntry, AuditKind
+from streams.connection import client_options
+from streams.reading import reading
+from streams.records import UnreadableRecord, account_events
+from streams.topics import ACCOUNT_EVENTS, AUDIT
+
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "portfolio-auditor"
+
+AUDIT_PARTITION: Final = TopicPartition(AUDIT.name, 0)
+
+_OUTBOX_BATCH: Final = 500
+_OUTBOX_POLL_S: Final = 0.5
+_POLL_MS: Final = 500
+_FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+_AUTHOR: Final = b'"author"'
+_DETAIL_MAX: Final = 1_000
+
+
+async def carry_outbox(settings: Settings, producer: AIOKafkaProducer) -> None:
+    """Carry entries from the outbox to the topic, until cancelled or something is away.
+
+    Raises:
+        DatabaseError: Postgres is away or outdated.
+        KafkaError: The brokers did not take an entry; it stays in the outbox.
+    """
+    async with connected(settings.database_dsn) as connection:
+        while True:
+            async with audit.taken_from_outbox(connection, _OUTBOX_BATCH) as records:
+                await publish_entries(producer, records)
+            if len(records) < _OUTBOX_BATCH:
+                await asyncio.sleep(_OUTBOX_POLL_S)
+
+
+async def carry_told(settings: Settings, producer: AIOKafkaProducer) -> None:
+    """Carry what topics tell of themselves to the topic of the trail, until cancelled or something is away.
+
+    Raises:
+        KafkaError: The brokers are away; what was read and not yet carried is read again.
+    """
+    consumer = AIOKafkaConsumer(
+        ACCOUNT_EVENTS.name,
+        **client_options(settings),
+        group_id=GROUP,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_bytes=_FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=_FETCH_BYTES_MAX,
+    )
+    try:
+        await consumer.start()
+        while True:
+            batch = await consumer.getmany(timeout_ms=_POLL_MS)
+            entries = [entry for records in batch.values() for record in records for entry in corrections(record)]
+            await publish_entries(producer, [audit.encode_entry(entry) for entry in entries])
+            if batch:
+                await consumer.commit({partition: records[-1].offset + 1 for partition, records in batch.items()})
+    finally:
+        await consumer.stop()
+
+
+async def keep_chain(settings: Settings) -> None:
+    """Chain the entries of the topic in Postgres, until cancelled or something is away. Any number may do so at once.
+
+    Raises:
+        DatabaseError: Postgres is away or outdated.
+        KafkaError: The brokers are away.
+        ChainBroken: The topic is not the continuation of what Postgres has.
+    """
+    async with reading(settings, [AUDIT_PARTITION]) as consumer, connected(settings.database_dsn) as connection:
+        place = await audit.head(connection)
+        await _require_continuation(consumer, place)
+        consumer.seek(AUDIT_PARTITION, place.offset + 1)
+        while True:
+            batch = await consumer.getmany(AUDIT_PARTITION, timeout_ms=_POLL_MS)
+            records = [(record.offset, record.value or b"") for record in batch.get(AUDIT_PARTITION, ())]
+            if records:
+                place = await audit.append(connection, records)
+                logger.debug("the audit trail is at %s", place)
+
+
+async def publish_entries(producer: AIOKafkaProducer, records: Sequence[bytes]) -> None:
+    """Publish encoded entries, and return once the brokers have them.
+
+    Raises:
+        KafkaError: One was not taken; some may be there.
+    """
+    pending = [await producer.send(AUDIT.name, record, partition=0) for record in records]
+    for result in await asyncio.gather(*pending, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def corrections(record: ConsumerRecord) -> Iterable[AuditEntry]:
+    """The entries for the events of a record of the log that somebody, not the exchange, is the author of."""
+    value = record.value
+    # Nearly every record is what an exchange reported; to decode those would cost as much as to book them.
+    if value is None or _AUTHOR not in value:
+        return
+    try:
+        page = account_events.decode(value)
+    except UnreadableRecord:
+        return
+    where = f"{record.topic}:{record.partition}:{record.offset}"
+    for number, event in enumerate(page.events):
+        author = getattr(event, "author", None)
+        if not author:
+            continue
+        fields = {name: told for name, told in _told(event).items() if name not in {"type", "author", "time_us"}}
+        yield AuditEntry(
+            id=f"{where}:{number}",
+            time_us=event.time_us,
+            kind=AuditKind.CORRECTION,
+            action=str(type(event).__struct_config__.tag),
+            actor=author,
+            account=page.account,
+            subject=fields.get("flow_id") or fields.get("asset") or fields.get("symbol", ""),
+            details=fields | {"log": where, "record_sha256": hashlib.sha256(value).hexdigest()},
+        )
+
+
+def _told(event: msgspec.Struct) -> dict[str, str]:
+    plain = msgspec.to_builtins(event, str_keys=True)
+    return {
+        name: (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:_DETAIL_MAX]
+        for name, value in plain.items()
+    }
+
+
+async def _require_continuation(consumer: AIOKafkaConsumer, place: Place) -> None:
+    beginning = (await consumer.beginning_offsets([AUDIT_PARTITION]))[AUDIT_PARTITION]
+    end = (await consumer.end_offsets([AUDIT_PARTITION]))[AUDIT_PARTITION]
+    if not beginning <= place.offset + 1 <= end:
+        raise ChainBroken(
+            f"Postgres has the audit trail up to offset {place.offset}, but {AUDIT.name} has offsets {beginning} to "
+            f"{end - 1}"
+        )

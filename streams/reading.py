@@ -1,0 +1,47 @@
+"""Reading a topic from one end to the other, in no group."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from infra.settings import Settings
+from streams.connection import client_options
+from streams.topics import MESSAGE_BYTES_MAX
+
+_POLL_MS = 500
+
+
+@asynccontextmanager
+async def reading(settings: Settings, partitions: Collection[TopicPartition] = ()) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer of the partitions, from their beginning; its owner commits nothing.
+
+    Raises:
+        KafkaError: The brokers do not answer.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
+    )
+    try:
+        await consumer.start()
+        if partitions:
+            consumer.assign(partitions)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def until_now(consumer: AIOKafkaConsumer) -> AsyncIterator[ConsumerRecord]:
+    """What the assigned partitions have at this moment, from where the consumer stands; each in its order."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    open_ends = {partition: end for partition, end in ends.items() if await consumer.position(partition) < end}
+    while open_ends:
+        for partition, records in (await consumer.getmany(*open_ends, timeout_ms=_POLL_MS)).items():
+            for record in records:
+                if record.offset < ends[partition]:
+                    yield record
+        # Not the last record's offset: what a transaction or a compaction left out has an offset too.
+        open_ends = {partition: end for partition, end in open_ends.items() if await consumer.position(partition) < end}
