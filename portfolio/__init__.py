@@ -10,15 +10,17 @@ No I/O, no clock, no broker: usable alone, in a notebook.
     value_book(book, {"BTC": amount("61000")}).unrealized   # Decimal('500.0')
 """
 
+from portfolio.amendments import Amendments
 from portfolio.book import (
     DEFAULT_CASH_ASSETS,
     Book,
     LogPosition,
+    book_checksum,
     decode_book,
     encode_book,
     new_book,
 )
-from portfolio.errors import InvalidAmount, InvalidBook, InvalidEvent, MissingRate, PortfolioError
+from portfolio.errors import InvalidAmount, InvalidBook, InvalidEvent, MissingRate, NeedsHistory, PortfolioError
 from portfolio.events import (
     Balance,
     BalanceReport,
@@ -32,6 +34,7 @@ from portfolio.events import (
     Marks,
     Reclassification,
     Side,
+    TradeCorrection,
     ValuationPoint,
 )
 from portfolio.journal import Booked, Entry, EntryKind, Posting, Valuation
@@ -39,11 +42,13 @@ from portfolio.ledger import Outcome, fold
 from portfolio.money import amount, exact_arithmetic, plain
 from portfolio.positions import Holding, Position
 from portfolio.reconciliation import Difference, DifferenceReason, reconcile
+from portfolio.refold import refold
 from portfolio.valuation import AccountValue, HoldingValue, value_book
 
 __all__ = [
     "DEFAULT_CASH_ASSETS",
     "AccountValue",
+    "Amendments",
     "Balance",
     "BalanceReport",
     "Book",
@@ -67,15 +72,18 @@ __all__ = [
     "LogPosition",
     "Marks",
     "MissingRate",
+    "NeedsHistory",
     "Outcome",
     "PortfolioError",
     "Position",
     "Posting",
     "Reclassification",
     "Side",
+    "TradeCorrection",
     "Valuation",
     "ValuationPoint",
     "amount",
+    "book_checksum",
     "decode_book",
     "encode_book",
     "exact_arithmetic",
@@ -83,5 +91,6 @@ __all__ = [
     "new_book",
     "plain",
     "reconcile",
+    "refold",
     "value_book",
 ]

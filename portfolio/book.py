@@ -7,11 +7,12 @@ holding valued at its mark, equity equals net flows plus realized plus unrealize
 
 from collections.abc import Iterable
 from decimal import Decimal
+from hashlib import blake2b
 
 import msgspec
 
 from portfolio.errors import InvalidBook
-from portfolio.events import ExecutionKind, Flow, FlowKind
+from portfolio.events import ExecutionKind, Flow, FlowKind, TradeCorrection
 from portfolio.money import ONE, ZERO, exact_arithmetic, ratio
 from portfolio.positions import Holding
 
@@ -83,6 +84,20 @@ class BookedFlow(msgspec.Struct, frozen=True):
         return (self.asset, self.quantity) == (flow.asset, flow.quantity)
 
 
+class BookedCorrection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A trade correction, and what of the account's history it restated."""
+
+    correction: TradeCorrection
+    position: LogPosition
+    """Where the correction stands in the log."""
+    revision: int
+    """1 for the account's first correction, 2 for the next."""
+    first_sequence: int = 0
+    """The first event that is booked in another way because of it; 0: the log has none before it."""
+    sequence: int = 0
+    """The correction's own sequence; 0 while a fold that knows it has not come to its place."""
+
+
 class ReturnState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The running time-weighted return. The index starts at 1."""
 
@@ -128,6 +143,8 @@ class Book(msgspec.Struct, kw_only=True, omit_defaults=True):
     flows: dict[str, BookedFlow] = {}
     adjustments: dict[str, int] = {}
     """Identifiers of adjustments and reclassifications that were booked, with a checksum of their content."""
+    corrections: dict[str, BookedCorrection] = {}
+    """Trade corrections by identifier."""
     returns: ReturnState = ReturnState()
 
     def rate(self, asset: str) -> Decimal | None:
@@ -146,6 +163,11 @@ class Book(msgspec.Struct, kw_only=True, omit_defaults=True):
         known = self.position
         return known is not None and known.partition == position.partition and known.offset >= position.offset
 
+    @property
+    def revision(self) -> int:
+        """How many trade corrections the book takes into account."""
+        return sum(1 for booked in self.corrections.values() if booked.sequence)
+
     def copy(self) -> "Book":
         """A copy that may be changed: the values inside are immutable, the dictionaries are new."""
         return msgspec.structs.replace(
@@ -157,6 +179,7 @@ class Book(msgspec.Struct, kw_only=True, omit_defaults=True):
             exchange=dict(self.exchange),
             flows=dict(self.flows),
             adjustments=dict(self.adjustments),
+            corrections=dict(self.corrections),
         )
 
 
@@ -183,6 +206,15 @@ _decoder = msgspec.msgpack.Decoder(Book)
 def encode_book(book: Book) -> bytes:
     """The book as MessagePack: the same events give the same bytes."""
     return _encoder.encode(book)
+
+
+def book_checksum(encoded: bytes) -> str:
+    """A checksum of an encoded book: two copies of one log position are the same where these are.
+
+    Returns:
+        BLAKE2b of 128 bits, in hex.
+    """
+    return blake2b(encoded, digest_size=16).hexdigest()
 
 
 def decode_book(data: bytes) -> Book:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from zlib import crc32
 
 from portfolio.book import Book, Cursor, SymbolTotals
-from portfolio.events import CostAdjustment, Fill, Reclassification
+from portfolio.events import CostAdjustment, Fill, Reclassification, TradeCorrection
 from portfolio.money import plain
 
 
@@ -42,6 +42,12 @@ def classify_correction(event: CostAdjustment | Reclassification, book: Book) ->
     return Novelty.DUPLICATE if known == correction_fingerprint(event) else Novelty.CONFLICT
 
 
+def classify_trade_correction(event: TradeCorrection, known: TradeCorrection) -> Novelty:
+    """Compare a trade correction with the one that came before it under its identifier."""
+    same = correction_fingerprint(event) == correction_fingerprint(known)
+    return Novelty.DUPLICATE if same else Novelty.CONFLICT
+
+
 def advance(cursor: Cursor | None, fill: Fill) -> Cursor:
     """The cursor after a fill was booked; one that came late leaves it where it is."""
     if cursor is None or fill.trade_id > cursor.last_id:
@@ -57,10 +63,23 @@ def fingerprint(fill: Fill) -> int:
     return crc32(" ".join((fill.side, *numbers, fill.fee_asset)).encode())
 
 
-def correction_fingerprint(event: CostAdjustment | Reclassification) -> int:
+def correction_fingerprint(event: CostAdjustment | Reclassification | TradeCorrection) -> int:
     """A checksum of what a correction changes, by value."""
-    if isinstance(event, CostAdjustment):
-        content = f"cost {event.asset} {plain(event.amount)} {event.target}"
-    else:
-        content = f"kind {event.flow_id} {event.kind}"
-    return crc32(content.encode())
+    return crc32(_content(event).encode())
+
+
+def _content(event: CostAdjustment | Reclassification | TradeCorrection) -> str:
+    match event:
+        case CostAdjustment():
+            return f"cost {event.asset} {plain(event.amount)} {event.target}"
+        case Reclassification():
+            return f"kind {event.flow_id} {event.kind}"
+        case TradeCorrection():
+            return f"trade {event.fill_key} {_becomes(event.replacement)} {event.flows}"
+
+
+def _becomes(replacement: Fill | None) -> str:
+    if replacement is None:
+        return "nothing"
+    quote_quantity = replacement.quote_quantity
+    return f"{fingerprint(replacement)} {'' if quote_quantity is None else plain(quote_quantity)}"

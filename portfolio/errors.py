@@ -3,7 +3,8 @@
 PortfolioError
 ├── InvalidAmount     a number that cannot be money: not finite, too large, too fine
 ├── InvalidEvent      an event that contradicts itself or the book
-│   └── MissingRate   an event that cannot be valued in the reporting currency
+│   ├── MissingRate   an event that cannot be valued in the reporting currency
+│   └── NeedsHistory  a correction of what was booked before: the history is to be folded anew
 └── InvalidBook       bytes that are not a book
 """
 
@@ -36,6 +37,21 @@ class MissingRate(InvalidEvent):
     def __init__(self, asset: str, reporting: str, what: str) -> None:
         super().__init__(f'{what} cannot be valued: add "rates": {{"{asset}": <price of 1 {asset} in {reporting}>}}')
         self.asset = asset
+
+
+class NeedsHistory(InvalidEvent):
+    """A trade correction that a book alone cannot take: the account's history is to be folded anew with it.
+
+    Attributes:
+        correction_id: The correction.
+    """
+
+    def __init__(self, correction_id: str) -> None:
+        super().__init__(
+            f"trade correction {correction_id} changes what was booked before; "
+            "fold the whole history again with portfolio.refold"
+        )
+        self.correction_id = correction_id
 
 
 class InvalidBook(PortfolioError, ValueError):

@@ -7,7 +7,7 @@ currency itself never needs a rate. Times are epoch microseconds.
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,14 @@ from portfolio.money import ZERO, checked, exact_arithmetic
 
 _IDENTIFIER_MAX = 2**63 - 1
 
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=100)]
+"""The name of a symbol or an asset. Longer ones, and longer texts, are refused when a record is read: they are no
+names, and databases refuse them later, where nobody can act on it."""
+
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=500)]
+"""An identifier, or a few words of a person."""
+
+TIME_US_MIN = 1_230_768_000_000_000  # 2009-01-01, before Bitcoin: an earlier time was given in the wrong unit
 TIME_US_MAX = 4_102_444_800_000_000  # 2100-01-01: past it, a time was given in the wrong unit
 
 
@@ -87,24 +95,24 @@ class Fill(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="fill"):
     the quantity of the base asset below which it can no longer be sold (lot step or minimum notional).
     """
 
-    symbol: str
-    base: str
-    quote: str
+    symbol: Name
+    base: Name
+    quote: Name
     side: Side
     price: Decimal
     quantity: Decimal
     trade_id: int
     order_id: int
     fee: Decimal = ZERO
-    fee_asset: str = ""
+    fee_asset: Name = ""
     quote_quantity: Decimal | None = None
     execution: ExecutionKind = ExecutionKind.TRADE
-    rates: dict[str, Decimal] = {}
+    rates: dict[Name, Decimal] = {}
     dust_limit: Decimal = ZERO
     maker: bool = False
-    client_order_id: str = ""
-    strategy: str = ""
-    cycle_id: str = ""
+    client_order_id: Text = ""
+    strategy: Text = ""
+    cycle_id: Text = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,11 +139,11 @@ class Flow(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="flow"):
     `id` is unique within the account: a flow with an id that was booked before is a duplicate.
     """
 
-    id: str
-    asset: str
+    id: Text
+    asset: Name
     quantity: Decimal
     kind: FlowKind
-    rates: dict[str, Decimal] = {}
+    rates: dict[Name, Decimal] = {}
     dust_limit: Decimal = ZERO
 
     def __post_init__(self) -> None:
@@ -169,14 +177,14 @@ class Balance(msgspec.Struct, frozen=True):
 class BalanceReport(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="balances"):
     """What the exchange says it holds, at one moment. `complete`: an asset that is not listed is zero."""
 
-    balances: dict[str, Balance]
+    balances: dict[Name, Balance]
     complete: bool = False
 
 
 class ValuationPoint(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="valuation"):
     """The rates of everything held, at one moment; closes a period of the time-weighted return."""
 
-    rates: dict[str, Decimal]
+    rates: dict[Name, Decimal]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,7 +194,7 @@ class ValuationPoint(_Event, frozen=True, kw_only=True, omit_defaults=True, tag=
 class Marks(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="marks"):
     """New mark prices; they move the unrealized PnL and close no period."""
 
-    rates: dict[str, Decimal]
+    rates: dict[Name, Decimal]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,12 +208,12 @@ class CostAdjustment(_Event, frozen=True, kw_only=True, omit_defaults=True, tag=
     of what is held or, for what was sold already, the realized gain.
     """
 
-    id: str
-    asset: str
+    id: Text
+    asset: Name
     amount: Decimal
     target: CostTarget
-    author: str
-    reason: str
+    author: Text
+    reason: Text
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,11 +226,11 @@ class CostAdjustment(_Event, frozen=True, kw_only=True, omit_defaults=True, tag=
 class Reclassification(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="reclassification"):
     """The kind of a flow, known now: a new event, never an edit of the old one."""
 
-    id: str
-    flow_id: str
+    id: Text
+    flow_id: Text
     kind: FlowKind
-    author: str
-    reason: str = ""
+    author: Text
+    reason: Text = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,7 +238,56 @@ class Reclassification(_Event, frozen=True, kw_only=True, omit_defaults=True, ta
             raise InvalidEvent("a reclassification needs an id, a flow_id and an author")
 
 
-Event: TypeAlias = Fill | Flow | BalanceReport | ValuationPoint | Marks | CostAdjustment | Reclassification
+class TradeCorrection(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="trade_correction"):
+    """What a fill that stands before it in the log really was: another fill, or nothing.
+
+    It is no entry at its own time: the account's history is folded anew with the fill as it is corrected. Of several
+    corrections of one fill the last counts, so one that states the fill as it first came withdraws those before it.
+    """
+
+    id: Text
+    symbol: Name
+    trade_id: int
+    order_id: int
+    author: Text
+    reason: Text
+    execution: ExecutionKind = ExecutionKind.TRADE
+    replacement: Fill | None = None
+    """The fill as it should have been, with the same identifiers; None: there was none, the trade was cancelled."""
+    flows: tuple[str, ...] = ()
+    """Flows that were booked for want of this correction, such as the balances that a cancelled trade gave back.
+    They are taken as nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.id or not self.symbol or not self.author or not self.reason:
+            raise InvalidEvent("a trade correction needs an id, a symbol, an author and a reason")
+        if max(abs(self.trade_id), abs(self.order_id)) > _IDENTIFIER_MAX:
+            raise InvalidEvent(f"trade correction {self.id}: trade and order ids are integers of 64 bits")
+        if self.replacement is not None and fill_key(self.replacement) != self.fill_key:
+            raise InvalidEvent(
+                f"trade correction {self.id}: the replacement is fill {self.replacement.trade_id} of "
+                f"{self.replacement.symbol}; symbol, kind of execution, trade id and order id must stay the same"
+            )
+
+    @property
+    def fill_key(self) -> "FillKey":
+        """The fill that it is about."""
+        return self.symbol, self.execution, self.trade_id, self.order_id
+
+
+FillKey: TypeAlias = tuple[str, ExecutionKind, int, int]
+"""Symbol, kind of execution, trade id and order id: what no two fills of an account share."""
+
+
+def fill_key(fill: Fill) -> FillKey:
+    """What identifies a fill within its account."""
+    return fill.symbol, fill.execution, fill.trade_id, fill.order_id
+
+
+Event: TypeAlias = (
+    Fill | Flow | BalanceReport | ValuationPoint | Marks | CostAdjustment | Reclassification | TradeCorrection
+)
 
 
 def _positive(name: str, number: Decimal) -> None:

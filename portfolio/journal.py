@@ -69,8 +69,13 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     sequence: int
     event: Event
+    """What was booked. Of an event that a correction changed, what it became; of one that it cancelled, its prices."""
     entries: tuple[Entry, ...] = ()
     valuation: Valuation | None = None
     closed: tuple[Position, ...] = ()
     """Positions that it closed."""
     warnings: tuple[str, ...] = ()
+    corrected_by: str = ""
+    """The trade correction that made this of the event; empty where it is booked as it came."""
+    revision: int = 0
+    """The newest trade correction, counted from 1, that changed the history which this is part of; 0: none did."""

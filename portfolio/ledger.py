@@ -10,10 +10,18 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
+from portfolio.amendments import NO_AMENDMENTS, Amended, Amendments
 from portfolio.book import Book, BookedFlow, ExchangeBalance, LogPosition, Mark, SymbolTotals, flow_symbol
 from portfolio.booking import Booking
-from portfolio.duplicates import Novelty, advance, classify_correction, classify_fill, correction_fingerprint
-from portfolio.errors import InvalidEvent
+from portfolio.duplicates import (
+    Novelty,
+    advance,
+    classify_correction,
+    classify_fill,
+    classify_trade_correction,
+    correction_fingerprint,
+)
+from portfolio.errors import InvalidEvent, NeedsHistory
 from portfolio.events import (
     Balance,
     BalanceReport,
@@ -25,7 +33,9 @@ from portfolio.events import (
     Marks,
     Reclassification,
     Side,
+    TradeCorrection,
     ValuationPoint,
+    fill_key,
 )
 from portfolio.journal import Booked, EntryKind, Valuation
 from portfolio.money import ONE, ZERO, chained, exact_arithmetic, plain, ratio
@@ -63,6 +73,7 @@ def fold(
     *,
     position: LogPosition | None = None,
     classify: Classify = classify_fill,
+    amendments: Amendments = NO_AMENDMENTS,
 ) -> Outcome:
     """Apply events to a book.
 
@@ -72,16 +83,18 @@ def fold(
         position: The log position of the record that carries them; the new book remembers it. A record at or before
             the book's own position was folded already, so every event of it is a duplicate: one record is one fold.
         classify: Decides whether a fill is new. The default trusts that fills of a symbol come in order of their id.
+        amendments: Trade corrections that come later in the log; they have effect only with a `position`.
 
     Returns:
         The new book and its journal. Where every event was a duplicate the book differs in its position only.
 
     Raises:
-        InvalidEvent: An event cannot be booked (`MissingRate`: it cannot be valued). Nothing was applied.
+        InvalidEvent: An event cannot be booked (`MissingRate`: it cannot be valued; `NeedsHistory`: it is a trade
+            correction that is not among the amendments). Nothing was applied.
     """
     if position is not None and book.has_seen(position):
         return Outcome(book=book, booked=(), duplicates=sum(1 for _ in events), conflicts=(), touched=())
-    run = _Run(book.copy(), classify)
+    run = _Run(book.copy(), classify, amendments, position)
     with exact_arithmetic():
         for index, event in enumerate(events):
             try:
@@ -97,9 +110,11 @@ def fold(
 class _Run:
     """The working copy of a book while events are folded into it."""
 
-    def __init__(self, book: Book, classify: Classify) -> None:
+    def __init__(self, book: Book, classify: Classify, amendments: Amendments, position: LogPosition | None) -> None:
         self.book = book
         self._classify = classify
+        self._amendments = amendments
+        self._position = position
         self._booked: list[Booked] = []
         self._duplicates = 0
         self._conflicts: list[Event] = []
@@ -124,7 +139,9 @@ class _Run:
             return
         self.book.sequence += 1
         self.book.event_time_us = max(self.book.event_time_us, event.time_us)
-        self._booked.append(self._book_event(event))
+        booked = self._book_event(event)
+        revision = max((one.revision for one in self.book.corrections.values() if not one.sequence), default=0)
+        self._booked.append(replace(booked, revision=revision) if revision else booked)
 
     def _novelty(self, event: Event) -> Novelty:
         match event:
@@ -137,15 +154,25 @@ class _Run:
                 return Novelty.DUPLICATE if known.is_of(event) else Novelty.CONFLICT
             case CostAdjustment() | Reclassification():
                 return classify_correction(event, self.book)
+            case TradeCorrection():
+                noted = self.book.corrections.get(event.id)
+                if noted is not None and noted.sequence:
+                    return classify_trade_correction(event, noted.correction)
+                amendment = self._amendments.booked(event.id)
+                if amendment is None or amendment.position != self._position:
+                    raise NeedsHistory(event.id)
+                return Novelty.NEW
             case _:
                 return Novelty.NEW
 
     def _book_event(self, event: Event) -> Booked:
         match event:
             case Fill():
-                return self._book_fill(event)
+                return self._book_amended_fill(event) or self._book_fill(event)
             case Flow():
-                return self._book_flow(event)
+                return self._book_amended_flow(event) or self._book_flow(event)
+            case TradeCorrection():
+                return self._note_correction(event)
             case BalanceReport():
                 return self._note_balances(event)
             case ValuationPoint():
@@ -177,6 +204,66 @@ class _Run:
         self._advance(fill)
         self._mark(prices.rates, fill.time_us)
         return self._finished(fill, booking)
+
+    def _book_amended_fill(self, fill: Fill) -> Booked | None:
+        """Book what a later correction makes of a fill; None where there is none.
+
+        It stays known as it came, or the exchange's own fill, delivered again, would contradict it. The prices that it
+        carried stay too: what came after may have been valued at them.
+        """
+        amended = None if self._position is None else self._amendments.of_fill(fill_key(fill), self._position)
+        if amended is None or amended.in_force is None:
+            return None
+        self._begin_restatement(amended)
+        prices = price_fill(fill, self.book)
+        self._mark(prices.rates, fill.time_us)
+        replacement = amended.in_force.replacement
+        if replacement is None:
+            self.book.symbols.setdefault(fill.symbol, SymbolTotals())
+            booked = self._plain(Marks(rates=prices.rates, time_us=fill.time_us))
+        else:
+            booked = self._book_fill(
+                replace(
+                    replacement,
+                    base=fill.base,
+                    quote=fill.quote,
+                    time_us=fill.time_us,
+                    rates={**fill.rates, **replacement.rates},
+                )
+            )
+        self._advance(fill)
+        return replace(booked, corrected_by=amended.in_force.id)
+
+    def _book_amended_flow(self, flow: Flow) -> Booked | None:
+        """Take a flow as nothing that a later correction explains; None where there is none."""
+        amended = None if self._position is None else self._amendments.of_flow(flow.id, self._position)
+        if amended is None:
+            return None
+        self._begin_restatement(amended)
+        if amended.in_force is None:
+            return None
+        self._mark(flow.rates, flow.time_us)
+        self.book.flows[flow.id] = BookedFlow(flow.time_us, flow.asset, flow.quantity, flow.kind, ZERO)
+        booked = self._plain(Marks(rates=flow.rates, time_us=flow.time_us))
+        return replace(booked, corrected_by=amended.in_force.id)
+
+    def _begin_restatement(self, amended: Amended) -> None:
+        for one in amended.pending:
+            if one.correction.id not in self.book.corrections:
+                self.book.corrections[one.correction.id] = replace(one, first_sequence=self.book.sequence)
+
+    def _note_correction(self, correction: TradeCorrection) -> Booked:
+        amendment = self._amendments.booked(correction.id)
+        if amendment is None:
+            raise NeedsHistory(correction.id)
+        known = self.book.corrections.get(correction.id, amendment)
+        self.book.corrections[correction.id] = replace(known, sequence=self.book.sequence)
+        self._touched |= dict.fromkeys((*self.book.holdings, *self.book.exchange))
+        booked = self._plain(correction)
+        if known.first_sequence:
+            return booked
+        key = f"fill {correction.trade_id} of {correction.symbol}"
+        return replace(booked, warnings=(f"trade correction {correction.id}: no {key} stands before it in the log",))
 
     def _book_flow(self, flow: Flow) -> Booked:
         value, warnings = price_flow(flow, self.book)
