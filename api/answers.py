@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from api import schemas
 from infra.postgres.accounts import AccountState
+from infra.postgres.comparison import StrategyLine
 from infra.postgres.lines import BalanceLine, EquityLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
 from infra.postgres.view import log_positions
 from portfolio.money import ONE, ZERO, exact_arithmetic
@@ -240,14 +241,27 @@ def reconciliation(lines: Sequence[BalanceLine]) -> schemas.Reconciliation:
     )
 
 
-def equity_curve(lines: Sequence[EquityLine], now: Decimal | None, end_us: int) -> list[schemas.EquityPoint]:
-    """The equity of all accounts together: at each time, the last known of each; and the equity now at the end."""
+def strategy(line: StrategyLine, reporting: str) -> schemas.StrategyPnl:
+    """A strategy."""
+    return schemas.StrategyPnl(
+        strategy=line.strategy,
+        realized_pnl=line.realized,
+        fees=line.fees,
+        volume=line.volume,
+        fills=line.fills,
+        cycles=line.cycles,
+        first=line.first_time_us,
+        last=line.last_time_us,
+        reporting=reporting,
+    )
+
+
+def equity_curve(lines: Sequence[EquityLine]) -> dict[int, Decimal]:
+    """The equity of all accounts together: at each time, the last known of each."""
     last: dict[str, Decimal] = {}
     totals: dict[int, Decimal] = {}
     with exact_arithmetic():
         for line in lines:
             last[line.account] = line.equity
             totals[line.time_us] = sum(last.values(), ZERO)
-    if now is not None:
-        totals[end_us] = now
-    return [schemas.EquityPoint(time=time_us, equity=equity) for time_us, equity in sorted(totals.items())]
+    return totals

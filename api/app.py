@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems, revalidation, schemas
 from api.dependencies import Services
 from api.examples import add_examples
-from api.routes import admin, books, health, portfolio
+from api.routes import admin, books, curves, health, metrics, portfolio
 from infra.postgres.reader import Reader
 from infra.redis.client import RedisClient
 from infra.settings import Settings
@@ -70,8 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     revalidation.install(app)
-    for router in (portfolio.router, books.router, health.router, admin.router):
-        app.include_router(router)
+    for module in (portfolio, curves, books, metrics, health, admin):
+        app.include_router(module.router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)

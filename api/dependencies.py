@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from api.problems import ProblemError
 from api.revalidation import NotModified, entity_tag, is_known
@@ -58,6 +58,9 @@ SymbolQuery = Annotated[
 ]
 
 
+SymbolPath = Annotated[
+    str, Path(pattern=r"^[\w.-]{2,40}$", description="A symbol, as Binance names it.", examples=["BTCUSDT"])
+]
 AsOfQuery = Annotated[
     str | None,
     Query(

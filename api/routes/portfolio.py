@@ -1,6 +1,5 @@
 """`/portfolio`: what the accounts hold, what it cost and what it earned."""
 
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
@@ -14,29 +13,23 @@ from api.dependencies import (
     AccountQuery,
     CallOf,
     Services,
+    SymbolPath,
     SymbolQuery,
     common_reporting,
 )
 from api.performance import performance_of
+from api.periods import PeriodQuery, require_known
 from api.problems import DATA_RESPONSES, ProblemError
 from api.tabular import SHAPES, Listed, ShapeOf, shaped
+from infra.postgres.lines import SymbolLine
 from infra.postgres.pages import EventKey, PositionKey
 from infra.postgres.view import View, log_positions
-from portfolio.money import ZERO, exact_arithmetic
-from portfolio.performance import PERIODS, Performance, period_start_time_us
+from portfolio.performance import Performance
 
 router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=DATA_RESPONSES)
 
-PeriodQuery = Annotated[
-    str,
-    Query(
-        max_length=10,
-        description=f"How far back: {', '.join(PERIODS)}, or any number of hours, days, weeks or years (12h, 2w).",
-    ),
-]
-
 _CACHE_SECONDS: Final = 60
-_POINTS_MAX: Final = 2_000
+_CLOSED_SHOWN: Final = 20
 _performance = msgspec.json.Encoder(decimal_format="string")
 _performance_decoder: Final = msgspec.json.Decoder(Performance)
 
@@ -80,10 +73,31 @@ async def positions(
         return shaped(call, shape, schemas.Position, [answers.position(line) for line in page.lines])
 
 
+@router.get("/positions/{symbol}")
+async def position(call: CallOf, symbol: SymbolPath, account: AccountQuery = None) -> schemas.SymbolPosition:
+    """One symbol: its open positions, the last ones that closed, and what it has earned over all accounts."""
+    wanted = symbol.upper()
+    async with call.view(account) as view:
+        reporting = common_reporting(call.services, view)
+        line = next((line for line in await view.symbols() if line.symbol == wanted), None)
+        opened = await view.positions("open", symbol=wanted, limit=LIMIT_MAX)
+        closed = await view.positions("closed", symbol=wanted, limit=_CLOSED_SHOWN)
+        if line is None and not opened.lines and not closed.lines:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, f"{wanted} was never traded; /portfolio/pnl-by-symbol lists what was."
+            )
+        return schemas.SymbolPosition(
+            symbol=wanted,
+            pnl=answers.symbol_pnl(line or SymbolLine.nothing(wanted), reporting),
+            open=[answers.position(line) for line in opened.lines],
+            closed=[answers.position(line) for line in closed.lines],
+        )
+
+
 @router.get("/metrics")
 async def metrics(call: CallOf, period: PeriodQuery = "7d", account: AccountQuery = None) -> schemas.Metrics:
     """Performance over a period that ends at the newest prices in the books. Several accounts are measured as one."""
-    _require_known(period)
+    require_known(period)
     async with call.view(account) as view:
         return answers.metrics(
             list(view.accounts.values()),
@@ -120,27 +134,6 @@ async def trade_history(
         return shaped(call, shape, schemas.Trade, [answers.trade(line) for line in page.lines])
 
 
-@router.get("/equity")
-async def equity(
-    call: CallOf,
-    period: PeriodQuery = "24h",
-    points: Annotated[int, Query(ge=2, le=_POINTS_MAX, description="At most about this many.")] = 300,
-    account: AccountQuery = None,
-) -> list[schemas.EquityPoint]:
-    """The equity curve, in order of time; its last point is at the newest prices."""
-    _require_known(period)
-    async with call.view(account, depends_on="points") as view:
-        common_reporting(call.services, view)
-        end_us = max((state.valued_time_us for state in view.accounts.values()), default=0)
-        start_us = period_start_time_us(period, end_us)
-        lines = await view.equity(start_time_us=start_us, points_max=points)
-        with exact_arithmetic():
-            now: Decimal = sum((line.value for line in await view.balances()), ZERO)
-        curve = answers.equity_curve(lines, now if view.accounts else None, end_us)
-        call.tag(*curve)
-        return curve
-
-
 async def _performance_cached(services: Services, view: View, period: str) -> Performance:
     """Measure, or take what was measured of the same books at the same prices."""
     states = tuple(view.accounts.values())
@@ -151,13 +144,6 @@ async def _performance_cached(services: Services, view: View, period: str) -> Pe
     measured = await performance_of(view, period)
     await services.redis.keep(key, _performance.encode(measured), seconds=_CACHE_SECONDS)
     return measured
-
-
-def _require_known(period: str) -> None:
-    try:
-        period_start_time_us(period, 0)
-    except ValueError as error:
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error}.") from error
 
 
 def _upper(symbol: str | None) -> str | None:

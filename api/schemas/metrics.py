@@ -57,7 +57,7 @@ class BucketReturn(Answer):
 
     start: Instant
     end: Instant
-    return_: float | None = Field(serialization_alias="return", description="A fraction; null where it does not exist.")
+    twr: float | None = Field(description="A fraction, time-weighted; null where it does not exist.")
     complete: bool = Field(description="False for the bucket that is not over.")
 
 

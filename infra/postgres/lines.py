@@ -99,6 +99,11 @@ class SymbolLine:
     volume: Decimal
     fills: int
 
+    @classmethod
+    def nothing(cls, symbol: str) -> "SymbolLine":
+        """A symbol that has come to nothing."""
+        return cls(symbol=symbol, realized=ZERO, unrealized=ZERO, fees=ZERO, volume=ZERO, fills=0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillLine:

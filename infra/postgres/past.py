@@ -108,12 +108,13 @@ async def books_at(
 ) -> dict[str, Book]:
     """The books at a moment, of the accounts that had begun by then."""
     books = {
-        name: await _book_at(connection, state, moment) for name, state in present.items() if moment.includes(name)
+        name: await book_at(connection, state, moment) for name, state in present.items() if moment.includes(name)
     }
     return {name: book for name, book in books.items() if book.sequence}
 
 
-async def _book_at(connection: asyncpg.pool.PoolConnectionProxy, state: AccountState, moment: Moment) -> Book:
+async def book_at(connection: asyncpg.pool.PoolConnectionProxy, state: AccountState, moment: Moment) -> Book:
+    """The book of an account at a moment; an empty one, if the account had not begun."""
     last_sequence = await _last_sequence(connection, state, moment)
     row = await connection.fetchrow(queries.SELECT_CHECKPOINT, state.account, last_sequence)
     if row is None:

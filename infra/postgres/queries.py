@@ -142,3 +142,49 @@ SELECT_SEQUENCE_AT: Final = """
     ORDER BY log_offset DESC
     LIMIT 1
 """
+SELECT_SPANS: Final = """
+    SELECT asset, open_time_us, close_time_us
+    FROM positions
+    WHERE account = $1 AND symbol = $2 AND open_time_us <= (
+        SELECT max(newest_time_us) FROM event_pages WHERE account = $1 AND first_sequence <= $3
+    )
+    ORDER BY open_time_us
+"""
+SELECT_SYMBOL_MOVES: Final = """
+    SELECT entry.sequence, min(entry.time_us) AS time_us,
+           coalesce(sum(moved.quantity), 0) AS quantity, coalesce(sum(moved.cost), 0) AS cost,
+           coalesce(sum(moved.value), 0) AS value,
+           coalesce(sum(entry.realized) FILTER (WHERE entry.symbol = $3), 0) AS realized
+    FROM journal_entries AS entry
+    LEFT JOIN LATERAL (
+        SELECT sum(quantity) AS quantity, sum(cost) AS cost, sum(value) AS value
+        FROM jsonb_to_recordset(entry.postings) AS posting (asset text, quantity numeric, cost numeric, value numeric)
+        WHERE asset = $2
+    ) AS moved ON true
+    WHERE entry.account = $1 AND entry.sequence > $4 AND entry.sequence <= $5
+      AND (entry.symbol = $3 OR moved.quantity IS NOT NULL)
+    GROUP BY entry.sequence
+    ORDER BY entry.sequence
+"""
+SELECT_RATES: Final = """
+    SELECT time_us, sequence, rate
+    FROM asset_rates
+    WHERE account = $1 AND asset = $2 AND sequence > $3 AND sequence <= $4
+    ORDER BY sequence
+"""
+SELECT_ASSET_RATES: Final = """
+    SELECT DISTINCT ON (time_us) time_us, rate
+    FROM asset_rates
+    WHERE account = ANY($1) AND asset = $2 AND rate > 0
+      AND ($3::bigint[] IS NULL OR sequence <= ($3::bigint[])[array_position($1, account)])
+    ORDER BY time_us, account, sequence
+"""
+SELECT_STRATEGIES: Final = """
+    SELECT strategy, sum(realized) AS realized, sum(fee_value) AS fees, sum(value) AS volume, count(*) AS fills,
+           count(DISTINCT cycle_id) FILTER (WHERE cycle_id <> '') AS cycles,
+           min(time_us) AS first_time_us, max(time_us) AS last_time_us
+    FROM fills
+    WHERE account = ANY($1) AND ($2::bigint[] IS NULL OR sequence <= ($2::bigint[])[array_position($1, account)])
+    GROUP BY strategy
+    ORDER BY realized DESC, strategy
+"""

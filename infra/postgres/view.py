@@ -43,6 +43,16 @@ class View:
         self._seen: list[int] | None = None
         self._end_us = TIME_US_MAX
 
+    @property
+    def connection(self) -> asyncpg.pool.PoolConnectionProxy:
+        """For questions of other modules to the same moment."""
+        return self._connection
+
+    @property
+    def seen(self) -> list[int] | None:
+        """The last event of each account that a view of the past has seen; None: all of them."""
+        return self._seen
+
     async def balances(self) -> list[BalanceLine]:
         """What is held, by the ledger or the exchange; most valuable first."""
         rows = await self._connection.fetch(queries.SELECT_BALANCES, self._names)
