@@ -113,6 +113,13 @@ class Settings(BaseSettings):
         description="Patterns of Redis Pub/Sub channels for the same, comma-separated; a comma alone: none.",
     )
 
+    execution_grace_s: float = Field(
+        30.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_EXECUTION_GRACE_S"),
+        description="How long a fill may come after its execution, or the other way round, before it is told.",
+    )
+
     # -- pipeline
     partitions: int = Field(
         8,

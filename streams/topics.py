@@ -80,6 +80,12 @@ ACCOUNT_EVENTS = TopicSpec(
     max_message_bytes=MESSAGE_BYTES_MAX,
 )
 EXECUTIONS = TopicSpec("portfolio.executions", "account", "executions announced by trading bots", 7 * _DAY_MS)
+EXECUTION_FINDINGS = TopicSpec(
+    "portfolio.execution-findings",
+    "account",
+    "executions without a fill, fills without an execution, and those that differ; and when they fit after all",
+    30 * _DAY_MS,
+)
 MARKS = TopicSpec(
     "portfolio.marks",
     "partition",
@@ -141,6 +147,7 @@ BOOKS_CHANGELOG = TopicSpec(
 TOPICS = (
     ACCOUNT_EVENTS,
     EXECUTIONS,
+    EXECUTION_FINDINGS,
     MARKS,
     JOURNAL,
     PNL,

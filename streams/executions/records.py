@@ -1,4 +1,4 @@
-"""The record of an execution that a bot announced."""
+"""The records of executions that bots announced, and of what does not fit the exchange's fills."""
 
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -71,4 +71,37 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.symbol} order {self.order_id} {self.client_order_id} {numbers}"
 
 
+class FindingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`portfolio.execution-findings`: what does not fit between bots and exchange, and again when it fits after all.
+
+    Attributes:
+        account: Name of the account, which is also the key.
+        identity: What names the execution, or the fill, within the account; the last record of one counts.
+        symbol: Instrument.
+        finding: An execution without its fill, a fill without its execution, or two that differ.
+        trade_id: The exchange's number of the trade, as far as it is known.
+        order_id: Likewise of the order.
+        strategy: The strategy that announced it; empty for a fill that nobody announced.
+        cycle_id: Likewise.
+        detail: What does not fit, in words.
+        found_time_us: When it was found; epoch microseconds.
+        cleared_time_us: When it was found to fit after all; None while it does not.
+    """
+
+    schema: Literal["execution-finding"] = "execution-finding"
+    version: int = 1
+    account: str
+    identity: str
+    symbol: str
+    finding: Literal["missing-fill", "unannounced-fill", "different"]
+    trade_id: int | None
+    order_id: int | None
+    strategy: str
+    cycle_id: str
+    detail: str
+    found_time_us: int
+    cleared_time_us: int | None
+
+
 execution_records = Codec(ExecutionRecord)
+finding_records = Codec(FindingRecord)

@@ -1,4 +1,7 @@
-"""From Redis to Kafka: executions that bots announce, each published before its entry is acknowledged."""
+"""From Redis to Kafka: executions that bots announce, each published before its entry is acknowledged.
+
+Beside it, from Kafka to Postgres, and there against the exchange's fills.
+"""
 
 import asyncio
 import logging
@@ -11,15 +14,19 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from infra.backoff import backoff_s
+from infra.portfolio_file import AccountConfig, load_accounts
+from infra.postgres.executions import ExecutionStore
 from infra.redis.client import RedisAway
 from infra.redis.events import ChannelMessage, StreamEntry, StreamReader, subscribed
 from infra.settings import Settings
 from streams.creation import ensure_topics
+from streams.executions.check import Checker
 from streams.executions.decoding import UnreadableExecution, decode_execution, place_of, raw_value
 from streams.executions.records import execution_records
+from streams.executions.sink import run_sink
 from streams.gateway.log import open_producer
 from streams.records import DeadLetter, dead_letters
-from streams.topics import DEAD_LETTERS, EXECUTIONS
+from streams.topics import DEAD_LETTERS, EXECUTION_FINDINGS, EXECUTIONS
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +48,9 @@ class _Record(NamedTuple):
 
 
 async def run_executions(settings: Settings, *, consumer: str, claim_after_s: float) -> None:
-    """Carry executions until cancelled. Redis or Kafka may be away: it waits, and loses nothing of a stream.
+    """Carry executions and compare them with the fills until cancelled.
+
+    Redis, Kafka or Postgres may be away: it waits, and loses nothing of a stream.
 
     Args:
         settings: Addresses, streams and channel patterns, the account of what names none.
@@ -51,18 +60,37 @@ async def run_executions(settings: Settings, *, consumer: str, claim_after_s: fl
     Raises:
         RemediableError: A topic is not as the service needs it.
     """
-    await ensure_topics(settings, on_wait=log.warning, specs=(EXECUTIONS, DEAD_LETTERS))
-    async with open_producer(settings) as producer, asyncio.TaskGroup() as group:
-        carrier = _Carrier(settings, producer)
-        if settings.execution_streams:
-            group.create_task(carrier.carry_streams(consumer, claim_after_s))
-        if settings.execution_channels:
-            group.create_task(carrier.carry_channels())
+    accounts = load_accounts(settings)
+    await ensure_topics(settings, on_wait=log.warning, specs=(EXECUTIONS, EXECUTION_FINDINGS, DEAD_LETTERS))
+    store = ExecutionStore(settings.database_dsn)
+    checker = Checker(
+        store,
+        grace_s=settings.execution_grace_s,
+        booked_accounts=frozenset(account.name for account in accounts if account.source == "executions"),
+    )
+    try:
+        async with open_producer(settings) as producer, asyncio.TaskGroup() as group:
+            carrier = _Carrier(settings, default_account(settings, accounts), producer)
+            if settings.execution_streams:
+                group.create_task(carrier.carry_streams(consumer, claim_after_s))
+            if settings.execution_channels:
+                group.create_task(carrier.carry_channels())
+            group.create_task(run_sink(settings, store))
+            group.create_task(checker.run(producer))
+    finally:
+        await store.close()
+
+
+def default_account(settings: Settings, accounts: Sequence[AccountConfig]) -> str:
+    """The account of what names none: the one of the settings, or else the first one of portfolio.toml."""
+    names = [account.name for account in accounts]
+    return settings.account if settings.account in names else names[0]
 
 
 class _Carrier:
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+    def __init__(self, settings: Settings, account: str, producer: AIOKafkaProducer) -> None:
         self._settings = settings
+        self._account = account
         self._producer = producer
 
     async def carry_streams(self, consumer: str, claim_after_s: float) -> None:
@@ -116,7 +144,7 @@ class _Carrier:
 
     def _record(self, announced: StreamEntry | ChannelMessage) -> _Record | None:
         try:
-            execution = decode_execution(announced, self._settings.account)
+            execution = decode_execution(announced, self._account)
         except UnreadableExecution as error:
             return _dead_letter(announced, str(error))
         if execution is None:
