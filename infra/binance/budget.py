@@ -107,12 +107,35 @@ class WeightBudget:
 
         A request whose outcome is unknown has been counted all the same.
         """
-        reservation = await self._reserve(weight, priority)
+        reservation = await self.reserve(weight, priority)
         try:
             yield reservation
         finally:
-            reservation.ended_s = self._now()
+            self.release(reservation)
+
+    async def reserve(self, weight: int, priority: Priority = Priority.LIVE) -> Reservation:
+        """As `hold`, where request and answer are not in one place; `release` it when the answer is there, or lost."""
+        ticket = object()
+        queue = self._queues[priority]
+        queue.append(ticket)
+        told_after_s = self._now() + _TOLD_AFTER_S
+        try:
+            while (wait_s := self._wait_s(ticket, weight, priority)) > 0:
+                if self._now() + wait_s >= told_after_s:
+                    told_after_s = math.inf
+                    log.info("%s: %d of %d are used; waiting", self._name, self.spent(), self.limit)
+                await self._pause(wait_s)
+            reservation = Reservation(weight, self._now())
+            self._held.append(reservation)
+            return reservation
+        finally:
+            queue.remove(ticket)
             self._wake()
+
+    def release(self, reservation: Reservation) -> None:
+        """The outcome is known, or never will be: from now on the weight is on its way out of the window."""
+        reservation.ended_s = min(reservation.ended_s, self._now())
+        self._wake()
 
     def learn(self, reservation: Reservation, used: int) -> None:
         """The exchange has told what it counted, in the answer to a request."""
@@ -159,24 +182,6 @@ class WeightBudget:
         # What had not ended when that request was sent, and was not told since, may not be in the sum.
         since = sum(each.weight for each in held if each.ended_s > told.sent_s and not each.is_told)
         return max(own, self._told_weight + since)
-
-    async def _reserve(self, weight: int, priority: Priority) -> Reservation:
-        ticket = object()
-        queue = self._queues[priority]
-        queue.append(ticket)
-        told_after_s = self._now() + _TOLD_AFTER_S
-        try:
-            while (wait_s := self._wait_s(ticket, weight, priority)) > 0:
-                if self._now() + wait_s >= told_after_s:
-                    told_after_s = math.inf
-                    log.info("%s: %d of %d are used; waiting", self._name, self.spent(), self.limit)
-                await self._pause(wait_s)
-            reservation = Reservation(weight, self._now())
-            self._held.append(reservation)
-            return reservation
-        finally:
-            queue.remove(ticket)
-            self._wake()
 
     def _wait_s(self, ticket: object, weight: int, priority: Priority) -> float:
         """How long to wait before looking again; zero: send now."""

@@ -34,6 +34,7 @@ class ExchangeClock:
         self.is_known = False
         self._wall_us = wall_us
         self._steady = steady
+        self._is_doubted = False
         self._measured_s = 0.0
         self._wall_less_steady_us = 0
 
@@ -48,10 +49,14 @@ class ExchangeClock:
 
     @property
     def is_due(self) -> bool:
-        """Whether to measure: never done, too long ago, or this machine's clock was set since."""
-        if not self.is_known or self._steady() - self._measured_s > AGE_MAX_S:
+        """Whether to measure: never done, too long ago, in doubt, or this machine's clock was set since."""
+        if not self.is_known or self._is_doubted or self._steady() - self._measured_s > AGE_MAX_S:
             return True
         return abs(self._wall_us() - self._steady_us() - self._wall_less_steady_us) > _STEP_US
+
+    def doubt(self) -> None:
+        """The exchange has refused a timestamp: measure before the next one."""
+        self._is_doubted = True
 
     def set_from(self, *, sent_us: int, received_us: int, exchange_us: int) -> None:
         """Take a measurement: the exchange read its clock somewhere between a request and its answer.
@@ -64,7 +69,7 @@ class ExchangeClock:
         self.offset_us = exchange_us - (sent_us + received_us) // 2
         self._measured_s = self._steady()
         self._wall_less_steady_us = self._wall_us() - self._steady_us()
-        self.is_known = True
+        self.is_known, self._is_doubted = True, False
 
     def minute_left_s(self) -> float:
         """Seconds until the exchange's minute ends; a whole minute while its clock is unknown."""

@@ -59,6 +59,12 @@ KEY_ERRORS = frozenset({-2014, -2015, -1022})
 """Binance's codes for a key that is malformed, unknown or not permitted, and for a wrong signature."""
 
 
+CLOCK_ERROR = -1021
+"""Binance's code for a timestamp outside of the window that it accepts."""
+
+TOO_MANY_REQUESTS = frozenset({418, 429})
+"""The status of a refusal because of what was sent before: banned for a while, or too much."""
+
 OUTCOME_UNKNOWN = frozenset({-1001, -1006, -1007, -1008, -1016})
 """Binance's codes for a request that may or may not have been carried out. A read is simply repeated."""
 

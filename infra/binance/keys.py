@@ -15,6 +15,7 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import ECC, RSA
 from Crypto.Signature import eddsa, pkcs1_15
 
+from infra.binance.times import milliseconds
 from infra.errors import RemediableError
 
 _PEM = "-----BEGIN"
@@ -64,14 +65,24 @@ class SigningKey:
     def __repr__(self) -> str:
         return f"SigningKey({self.kind})"
 
+    def signed(self, time_us: int, params: Mapping[str, object] | None = None) -> dict[str, object]:
+        """Parameters of a request on the WebSocket API with key, timestamp and signature; epoch microseconds."""
+        complete = {**(params or {}), "apiKey": self.name, "timestamp": milliseconds(time_us)}
+        return {**complete, "signature": self.sign(complete)}
+
     def sign(self, params: Mapping[str, object]) -> str:
         """The signature of a request on the WebSocket API: of `name=value` in the order of the names."""
-        payload = "&".join(f"{name}={params[name]}" for name in sorted(params)).encode()
+        payload = "&".join(f"{name}={_text(params[name])}" for name in sorted(params)).encode()
         if self.kind is KeyKind.HMAC:
             return hmac.new(self.secret.encode(), payload, hashlib.sha256).hexdigest()
         if isinstance(self._private, RSA.RsaKey):
             return b64encode(pkcs1_15.new(self._private).sign(SHA256.new(payload))).decode()
         return b64encode(eddsa.new(self._private, "rfc8032").sign(payload)).decode()
+
+
+def _text(value: object) -> str:
+    """A JSON value as it stands in what is signed: `true`, not `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_file(name: str) -> str:

@@ -1,7 +1,6 @@
 """What is read of Binance over REST: the clock, the catalogue, prices, candles, the account, its trades, its key."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +10,6 @@ from infra.binance.catalogue import Catalogue, decode_exchange_info
 from infra.binance.decoder import decode_account, decode_trade
 from infra.binance.errors import MalformedEvent, RequestRefused
 from infra.binance.keys import SigningKey
-from infra.binance.times import milliseconds
 from infra.binance.transport import Transport
 from infra.binance.venue import Venue
 from portfolio.errors import PortfolioError
@@ -113,17 +111,6 @@ class BinanceRest:
     def exchange_time_us(self) -> int:
         """The exchange's clock as last measured against this machine's."""
         return self.venue.clock.now_us()
-
-    def sign(self, params: Mapping[str, object]) -> dict[str, Any]:
-        """Add key, timestamp and signature to the parameters of a request over the WebSocket API.
-
-        Raises:
-            ValueError: There is no key.
-        """
-        if self.key is None:
-            raise ValueError("a client without a key cannot sign")
-        signed = {**params, "apiKey": self.key.name, "timestamp": milliseconds(self.exchange_time_us())}
-        return {**signed, "signature": self.key.sign(signed)}
 
     async def measure_clock(self) -> None:
         """Measure how far this machine's clock is from the exchange's (weight 1)."""

@@ -16,6 +16,7 @@ import aiohttp
 from infra.backoff import backoff_s
 from infra.binance.budget import Priority, WeightBudget
 from infra.binance.errors import (
+    CLOCK_ERROR,
     KEY_ERRORS,
     OUTCOME_UNKNOWN,
     MalformedEvent,
@@ -35,7 +36,6 @@ with warnings.catch_warnings():
 
 log = logging.getLogger(__name__)
 
-_CLOCK_ERROR = -1021
 _TOO_MANY_REQUESTS, _BANNED, _FORBIDDEN = 429, 418, 403
 _SERVER_ERRORS_FROM = 500
 _RETRY_AFTER_DEFAULT_S = {_TOO_MANY_REQUESTS: 10.0, _BANNED: 120.0}
@@ -213,7 +213,7 @@ class Transport:
             return 0.0
         if error.code in KEY_ERRORS and request.weight.scope is WeightScope.API:
             raise key_refused(error.code, error.message) from None
-        if error.code == _CLOCK_ERROR and request.is_signed:
+        if error.code == CLOCK_ERROR and request.is_signed:
             await self.measure_clock()
             return _backoff_s(attempt)
         if status == _FORBIDDEN and not error.code:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from contextlib import aclosing
 
 from infra.binance.catalogue import Catalogue
 from infra.binance.decoder import Notice, NoticeKind, decode_user_event
 from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost, UnknownSymbol
+from infra.binance.permissions import check_key
 from infra.binance.rest import BinanceRest
-from infra.binance.user_stream import UserStream, open_user_stream
+from infra.binance.user_feed import UserFeed, open_user_feed
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from streams.gateway.inbox import Inbox
@@ -57,6 +59,7 @@ class Sessions:
         self._market = market
         self._status = status
         self._unknown_symbols: set[str] = set()
+        self._is_key_checked = False
 
     async def run(self, account_log: AccountLog) -> None:
         """One session, until something ends it.
@@ -71,10 +74,18 @@ class Sessions:
         """
         self._status.state = GatewayState.SYNCING
         await self._rest.measure_clock()
+        if not self._is_key_checked:
+            await check_key(self._rest, self._account.name, self._settings.key_permissions)
+            self._is_key_checked = True
         catalogue, enricher = await self._market.fresh(self._account.reporting)
-        async with open_user_stream(self._settings.binance_ws_api_url, self._rest.sign) as stream:
+        async with open_user_feed(
+            self._settings.binance_ws_api_url,
+            self._rest,
+            age_max_s=self._settings.binance_stream_age_max_s,
+            on_handover=self._note_handover,
+        ) as feed:
             inbox = Inbox(self._rest.exchange_time_us())
-            reader = asyncio.create_task(self._read(stream, inbox, catalogue, account_log))
+            reader = asyncio.create_task(self._read(feed, inbox, catalogue, account_log))
             try:
                 synced_us = await FullSync(
                     rest=self._rest, catalogue=catalogue, enricher=enricher, account_log=account_log, inbox=inbox
@@ -94,28 +105,37 @@ class Sessions:
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(self, stream: UserStream, inbox: Inbox, catalogue: Catalogue, account_log: AccountLog) -> None:
+    async def _read(self, feed: UserFeed, inbox: Inbox, catalogue: Catalogue, account_log: AccountLog) -> None:
         """Fill the inbox; whatever ends the stream reaches who takes from it."""
         try:
-            async for frame in stream.frames():
-                try:
-                    event = decode_user_event(frame, catalogue)
-                except MalformedEvent as error:
-                    await self._keep_raw(frame, str(error), account_log)
-                    continue
-                except UnknownSymbol as error:
-                    if error.symbol not in self._unknown_symbols:
-                        # A new listing: the next session reads the catalogue again.
-                        self._unknown_symbols.add(error.symbol)
-                        self._market.forget_catalogue()
-                        raise
-                    await self._keep_raw(frame, str(error), account_log)
-                    continue
-                if isinstance(event, Notice) and event.kind is NoticeKind.UNKNOWN:
-                    await self._keep_raw(frame, f"unknown event {event.name!r}", account_log)
-                inbox.put(event)
+            async with aclosing(feed.frames()) as frames:
+                async for frame in frames:
+                    await self._take(frame, inbox, catalogue, account_log)
         except Exception as error:  # noqa: BLE001 - handed on, to be raised where the inbox is read
             inbox.end(error)
+
+    async def _take(self, frame: str | bytes, inbox: Inbox, catalogue: Catalogue, account_log: AccountLog) -> None:
+        """Decode a frame, and put it into the inbox; what cannot be read is kept."""
+        try:
+            event = decode_user_event(frame, catalogue)
+        except MalformedEvent as error:
+            await self._keep_raw(frame, str(error), account_log)
+            return
+        except UnknownSymbol as error:
+            if error.symbol not in self._unknown_symbols:
+                # A new listing: the next session reads the catalogue again.
+                self._unknown_symbols.add(error.symbol)
+                self._market.forget_catalogue()
+                raise
+            await self._keep_raw(frame, str(error), account_log)
+            return
+        if isinstance(event, Notice) and event.kind is NoticeKind.UNKNOWN:
+            await self._keep_raw(frame, f"unknown event {event.name!r}", account_log)
+        inbox.put(event)
+
+    def _note_handover(self) -> None:
+        self._status.handovers += 1
+        log.info("account %s: a new connection has taken over without a gap", self._account.name)
 
     async def _keep_raw(self, frame: str | bytes, reason: str, account_log: AccountLog) -> None:
         self._status.unread_events += 1

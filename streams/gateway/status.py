@@ -41,8 +41,22 @@ class GatewayStatus(msgspec.Struct, kw_only=True):
     last_event_time_us: int = 0
     sync_errors: int = 0
     """Connections and syncs that ended in an error since the start."""
+    handovers: int = 0
+    """How often a new connection took over from an old one without a gap."""
     unread_events: int = 0
     """Events of the stream that were unknown or could not be read since the start."""
+    backfill_phase: str = ""
+    """`reading` or `publishing` while a history is brought over; empty when none is."""
+    backfill_events: int = 0
+    """Events read or published in this phase."""
+    backfill_percent: float = 0.0
+    """How much of the phase is done, as far as it can be told."""
+    backfill_end_time_us: int = 0
+    """When the phase is expected to end; zero when that cannot be told yet."""
+    unclassified_flows: int = 0
+    """Flows on the log whose kind is not known (yet)."""
+    histories_problem: str = ""
+    """Why flows cannot be told their kind: what the exchange answers instead of its histories; empty: all were read."""
     rest_latency_ms: float = 0.0
     weight_used: int = 0
     """Request weight of the running minute, as the exchange counts it."""

@@ -82,7 +82,7 @@ async def test_nothing_but_reading_can_be_reached() -> None:
         methods = {name for name in dir(rest) if not name.startswith("_")}
     assert methods == {
         "account", "account_flags", "candles", "catalogue", "close", "exchange_time_us", "key", "key_restrictions",
-        "latency_ms", "measure_clock", "prices", "read", "sign", "trades", "venue", "weight_used",
+        "latency_ms", "measure_clock", "prices", "read", "trades", "venue", "weight_used",
     }  # fmt: skip
 
 

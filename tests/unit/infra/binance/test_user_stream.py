@@ -1,106 +1,111 @@
-"""The user data stream against a server of its own, over a real connection."""
+"""One connection with user data, against a server of its own."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from Crypto.PublicKey import ECC
 
 from infra.binance.errors import KeyRefused, StreamLost
-from infra.binance.market_stream import decode_book_ticker, open_market_stream
-from infra.binance.user_stream import open_user_stream
+from infra.binance.keys import SigningKey
+from infra.binance.user_stream import Liveness, UserStream, open_user_stream
+from infra.binance.venue import Venue
+from tests.support.user_stream_server import Request, UserStreamServer, event, running_server, until
 
-Handler = Callable[[ServerConnection], Awaitable[None]]
-
-
-@asynccontextmanager
-async def server(handler: Handler) -> AsyncIterator[str]:
-    async with serve(handler, "127.0.0.1", 0) as running:
-        port = running.sockets[0].getsockname()[1]
-        yield f"ws://127.0.0.1:{port}/ws-api/v3"
+HMAC = SigningKey("key", "secret")
+ED25519 = SigningKey("key", str(ECC.generate(curve="ed25519").export_key(format="PEM")))
+CALM = Liveness(silence_s=60, check_s=60, answer_s=5)
 
 
-def sign(params: dict[str, Any]) -> dict[str, Any]:
-    return params | {"apiKey": "key", "signature": "signed"}
+async def refuse(_request: Request, **reply: Any) -> dict[str, Any]:
+    return reply
 
 
-def event(number: int) -> str:
-    return json.dumps({"subscriptionId": 0, "event": {"e": "test", "E": number}})
+async def say_nothing(_request: Request) -> None:
+    return None
 
 
-def reply(request: str | bytes, **fields: object) -> str:
-    return json.dumps({"id": json.loads(request)["id"], "status": 200, "result": {"subscriptionId": 0}} | fields)
-
-
-async def take(url: str, count: int, silence_s: float = 5.0) -> list[str | bytes]:
-    async with open_user_stream(url, sign, silence_s=silence_s, probe_timeout_s=0.2) as stream:
-        taken: list[str | bytes] = []
-        async for frame in stream.frames():
-            taken.append(frame)
-            if len(taken) == count:
-                break
-        return taken
+async def take(stream: UserStream, count: int) -> list[str | bytes]:
+    return [await asyncio.wait_for(stream.next_frame(), 5) for _ in range(count)]
 
 
 async def test_events_around_the_reply_are_not_lost() -> None:
-    seen: list[Any] = []
+    async with running_server() as server:
 
-    async def handler(connection: ServerConnection) -> None:
-        request = await connection.recv()
-        seen.append((json.loads(request), connection.request.path if connection.request else ""))
-        await connection.send(event(1))
-        await connection.send(reply(request))
-        for number in (2, 3):
-            await connection.send(event(number))
-        await connection.send("no JSON")
-        await connection.wait_closed()
+        async def overtaken(_request: Request) -> dict[str, Any]:
+            await server.tell(1)
+            return {"status": 200, "result": {}}
 
-    async with server(handler) as url:
-        assert await take(url, 4) == [event(1), event(2), event(3), "no JSON"]
-    request, path = seen[0]
-    assert request["method"] == "userDataStream.subscribe.signature"
-    assert request["params"] == {"apiKey": "key", "signature": "signed"}
-    assert path.endswith("?timeUnit=MICROSECOND")
+        server.answers["userDataStream.subscribe.signature"] = overtaken
+        async with open_user_stream(server.url, HMAC, Venue(), CALM) as stream:
+            await server.tell(2)
+            await server.connections[0].send("no JSON")
+            assert await take(stream, 3) == [event(1), event(2), "no JSON"]
+        [request] = server.asked("userDataStream.subscribe.signature")
+        assert request["params"].keys() == {"apiKey", "timestamp", "signature"}
+        assert server.paths[0].endswith("?timeUnit=MICROSECOND")
+
+
+async def test_a_key_that_can_log_on_does() -> None:
+    async with running_server() as server, open_user_stream(server.url, ED25519, Venue(), CALM):
+        assert [request["method"] for _, request in server.requests] == ["session.logon", "userDataStream.subscribe"]
 
 
 async def test_a_silent_server_is_asked_and_one_that_answers_is_kept() -> None:
-    async def handler(connection: ServerConnection) -> None:
-        await connection.send(reply(await connection.recv()))
-        probe = await connection.recv()
-        assert json.loads(probe)["method"] == "ping"
-        await connection.send(reply(probe, result={}))
-        await connection.send(event(1))
-        await connection.wait_closed()
-
-    async with server(handler) as url:
-        assert await take(url, 1, silence_s=0.1) == [event(1)]
+    async with running_server() as server:
+        liveness = Liveness(silence_s=0.05, check_s=60, answer_s=5)
+        async with open_user_stream(server.url, HMAC, Venue(), liveness) as stream:
+            await until(lambda: len(server.asked("ping")) >= 3)
+            await server.tell(1)
+            assert await take(stream, 1) == [event(1)]
 
 
 async def test_a_server_that_does_not_answer_is_given_up() -> None:
-    async def handler(connection: ServerConnection) -> None:
-        await connection.send(reply(await connection.recv()))
-        await connection.wait_closed()
+    async with running_server() as server:
+        server.answers["ping"] = say_nothing
+        async with open_user_stream(server.url, HMAC, Venue(), Liveness(0.05, 60, 0.1)) as stream:
+            with pytest.raises(StreamLost, match="ping was not answered"):
+                await take(stream, 1)
 
-    async with server(handler) as url:
-        with pytest.raises(StreamLost, match="silent"):
-            await take(url, 1, silence_s=0.1)
+
+async def test_key_and_subscription_are_checked_by_a_signed_request() -> None:
+    liveness = Liveness(silence_s=60, check_s=0.05, answer_s=5)
+    async with running_server() as server, open_user_stream(server.url, HMAC, Venue(), liveness) as stream:
+        await until(lambda: len(server.asked("session.subscriptions")) >= 2)
+        assert {"signature", "timestamp", "apiKey"} <= server.asked("account.status")[0]["params"].keys()
+        server.answers["session.subscriptions"] = lambda request: refuse(request, status=200, result=[])
+        with pytest.raises(StreamLost, match="the subscription is gone"):
+            await take(stream, 1)
+
+
+async def test_a_key_that_was_withdrawn_is_noticed_over_the_stream() -> None:
+    async with running_server() as server:
+        error = {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}
+        server.answers["account.status"] = lambda request: refuse(request, status=401, error=error)
+        async with open_user_stream(server.url, HMAC, Venue(), Liveness(60, 0.05, 5)) as stream:
+            with pytest.raises(KeyRefused, match="-2015"):
+                await take(stream, 1)
+
+
+async def test_an_unknown_outcome_of_a_check_ends_nothing() -> None:
+    async with running_server() as server:
+        error = {"code": -1007, "msg": "Timeout waiting for response from backend server."}
+        server.answers["account.status"] = lambda request: refuse(request, status=408, error=error)
+        async with open_user_stream(server.url, HMAC, Venue(), Liveness(60, 0.05, 5)) as stream:
+            await until(lambda: len(server.asked("account.status")) >= 3)
+            await server.tell(1)
+            assert await take(stream, 1) == [event(1)]
 
 
 async def test_an_ended_connection_is_lost_after_its_last_event() -> None:
-    async def handler(connection: ServerConnection) -> None:
-        await connection.send(reply(await connection.recv()))
-        await connection.send(event(1))
-
-    taken = []
-    async with server(handler) as url:
-        with pytest.raises(StreamLost):  # noqa: PT012 - the event comes first
-            async with open_user_stream(url, sign) as stream:
-                async for frame in stream.frames():
-                    taken.append(frame)  # noqa: PERF401 - the loop ends in an error
-    assert taken == [event(1)]
+    async with running_server() as server, open_user_stream(server.url, HMAC, Venue(), CALM) as stream:
+        await server.tell(1)
+        await server.connections[0].close()
+        assert await take(stream, 1) == [event(1)]
+        for _ in range(2):
+            with pytest.raises(StreamLost):
+                await take(stream, 1)
 
 
 @pytest.mark.parametrize(
@@ -114,40 +119,60 @@ async def test_an_ended_connection_is_lost_after_its_last_event() -> None:
 async def test_a_refused_subscription_says_whether_to_come_back(
     status: int, error: dict[str, Any], expected: type[Exception]
 ) -> None:
-    async def handler(connection: ServerConnection) -> None:
-        await connection.send(reply(await connection.recv(), status=status, error=error))
-        await connection.wait_closed()
-
-    async with server(handler) as url:
+    async with running_server() as server:
+        server.answers["userDataStream.subscribe.signature"] = lambda request: refuse(
+            request, status=status, error=error
+        )
         with pytest.raises(expected, match=error["msg"].rstrip(".")):
-            await take(url, 1)
+            await enter(server, Venue())
+
+
+async def enter(server: UserStreamServer, venue: Venue) -> None:
+    async with open_user_stream(server.url, HMAC, venue, CALM):
+        pass
+
+
+@pytest.mark.parametrize("unit", [1, 1_000])
+async def test_retry_after_is_a_moment_not_a_duration(unit: int) -> None:
+    """Epoch milliseconds (or the unit of the connection), and everybody who shares the address waits for it."""
+    venue = Venue()
+    now_ms = time.time_ns() // 1_000_000 + 86_400_000  # the server's clock is a day ahead
+    data = {"serverTime": now_ms * unit, "retryAfter": (now_ms + 42_000) * unit}
+    error = {"code": -1003, "msg": "Too much request weight used", "data": data}
+    async with running_server() as server:
+        server.answers["userDataStream.subscribe.signature"] = lambda request: refuse(request, status=429, error=error)
+        with pytest.raises(StreamLost) as lost:
+            await enter(server, venue)
+    assert lost.value.retry_after_s == 42
+    assert 41 < venue.weights.blocked_s <= 42
+
+
+async def test_a_refused_timestamp_has_the_clock_measured_again() -> None:
+    venue = Venue()
+    now_us = time.time_ns() // 1_000
+    venue.clock.set_from(sent_us=now_us, received_us=now_us, exchange_us=now_us)
+    error = {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}
+    async with running_server() as server:
+        server.answers["userDataStream.subscribe.signature"] = lambda request: refuse(request, status=400, error=error)
+        with pytest.raises(StreamLost):
+            await enter(server, venue)
+    assert venue.clock.is_due
+
+
+async def test_weights_of_the_stream_count_with_all_others() -> None:
+    venue = Venue()
+    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000, "count": 123}]
+    async with running_server() as server:
+        server.answers["userDataStream.subscribe.signature"] = lambda request: refuse(
+            request, status=200, result={}, rateLimits=limits
+        )
+        async with open_user_stream(server.url, HMAC, venue, CALM):
+            # The connection and the subscription, 2 each.
+            assert venue.weights.spent() == 4
+            assert venue.weights.used == 123
 
 
 async def test_nobody_there_is_a_lost_stream() -> None:
     with pytest.raises(StreamLost, match="no connection"):
-        await take("ws://127.0.0.1:9", 1)
-
-
-async def test_mid_prices_come_from_the_combined_stream() -> None:
-    paths: list[str] = []
-
-    async def handler(connection: ServerConnection) -> None:
-        paths.append(connection.request.path if connection.request else "")
-        await connection.send(json.dumps({"result": None, "id": 1}))
-        ticker = {"u": 1, "s": "BTCUSDT", "b": "60000.00", "B": "1", "a": "60000.01", "A": "1"}
-        await connection.send(json.dumps({"stream": "btcusdt@bookTicker", "data": ticker}))
-        await connection.wait_closed()
-
-    async with server(handler) as url, open_market_stream(url, ["BTCUSDT", "ETHUSDT"], silence_s=0.2) as stream:
-        prices = stream.mid_prices()
-        symbol, price = await anext(prices)
-        assert (symbol, str(price)) == ("BTCUSDT", "60000.005")
-        with pytest.raises(StreamLost, match="no price"):
-            await asyncio.wait_for(anext(prices), 2)
-    assert paths[0].endswith("/stream?streams=btcusdt@bookTicker/ethusdt@bookTicker")
-
-
-@pytest.mark.parametrize("side", ["0.00", "NaN", "1e99", "x"])
-def test_a_one_sided_or_damaged_book_is_no_price(side: str) -> None:
-    frame = json.dumps({"data": {"s": "BTCUSDT", "b": side, "a": "5"}})
-    assert decode_book_ticker(frame) is None
+        async with open_user_stream("ws://127.0.0.1:9", HMAC, Venue(), CALM):
+            pass
