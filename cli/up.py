@@ -111,20 +111,27 @@ def _wait_for_data(supervisor: Supervisor, display: Display, url: str) -> None:
     """The API knows whether gateway and workers do their part; a process that runs may still do nothing."""
     display.report("pipeline", Stage.STARTING, "waiting for data to flow")
     answer = "no answer"
+    failed: list[str] = []
 
     def is_ready() -> bool:
-        nonlocal answer
+        nonlocal answer, failed
         try:
             response = client.get(url)
         except httpx.TransportError as error:
             answer = str(error)
             return False
         answer = response.text
-        return response.is_success and response.json().get("sync_status") == "live"
+        if not response.is_success:
+            return False
+        states = {each["account"]: each["sync_status"] for each in response.json()["accounts"]}
+        failed = [name for name, state in states.items() if state == "failed"]
+        # An account that a person must look after is no reason to wait for, as long as another one runs.
+        return "live" in states.values() and set(states.values()) <= {"live", "failed"}
 
     with httpx.Client(timeout=2, trust_env=False) as client:
         if supervisor.watch(is_ready, timeout_s=_FLOWS_TIMEOUT_S):
-            display.report("pipeline", Stage.READY, "data flow")
+            without = f", but for {', '.join(failed)}: see {url}" if failed else ""
+            display.report("pipeline", Stage.READY, f"data flow{without}")
         else:
             display.report("pipeline", Stage.DIED, f"{url} says, after {_FLOWS_TIMEOUT_S:.0f} s: {answer}")
 

@@ -223,7 +223,7 @@ def _account(name: str, table: AccountTable, exchange: Exchange, settings: Setti
 def _explained(path: Path, error: ValidationError) -> RemediableError:
     """The first thing that is wrong, without the value: it may be a secret."""
     first = error.errors(include_url=False, include_input=False)[0]
-    *tables, key = [str(part) for part in first["loc"] if part != "[key]"] or [""]
+    *tables, key = [part for part in first["loc"] if isinstance(part, str) and part != "[key]"] or [""]
     models: Mapping[int, type[BaseModel]] = {0: PortfolioFile, 2: AccountTable}
     if first["type"] == "extra_forbidden":
         known = ", ".join(models[len(tables)].model_fields) if len(tables) in models else "none"
