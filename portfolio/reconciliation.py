@@ -3,7 +3,9 @@
 A difference is never booked away. It is shown, with the reason where the figures name one.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import StrEnum
 
@@ -54,13 +56,15 @@ def reconcile(book: Book) -> tuple[Difference, ...]:
             gap = balance.total - _held(book, asset)
             if gap:
                 gaps[asset] = gap
+        traded = _traded(gaps, book)
+        is_wiped = not traded and _is_all_gone(gaps, book)
         return tuple(
             Difference(
                 asset=asset,
                 ledger=_held(book, asset),
                 exchange=book.exchange[asset].total,
                 difference=gap,
-                reason=_reason(asset, gap, gaps, book),
+                reason=_reason(asset, gaps, traded, is_wiped=is_wiped),
                 time_us=book.exchange[asset].time_us,
             )
             for asset, gap in gaps.items()
@@ -72,32 +76,35 @@ def _held(book: Book, asset: str) -> Decimal:
     return ZERO if holding is None else holding.quantity
 
 
-def _reason(asset: str, gap: Decimal, gaps: Mapping[str, Decimal], book: Book) -> DifferenceReason:
+def _reason(asset: str, gaps: Mapping[str, Decimal], traded: AbstractSet[str], *, is_wiped: bool) -> DifferenceReason:
     twin = asset.removeprefix(EARN_PREFIX) if asset.startswith(EARN_PREFIX) else EARN_PREFIX + asset
-    if gaps.get(twin) == -gap:
+    if gaps.get(twin) == -gaps[asset]:
         return DifferenceReason.EARN_LOCK
-    if _is_traded(asset, gaps, book):
+    if asset in traded:
         return DifferenceReason.MISSING_FILL
-    if _is_wiped(gaps, book):
+    if is_wiped:
         return DifferenceReason.WIPE
     return DifferenceReason.UNCLASSIFIED_FLOW
 
 
-def _is_wiped(gaps: Mapping[str, Decimal], book: Book) -> bool:
-    """Whether nothing held is as it was, and no trade explains any of it."""
+def _is_all_gone(gaps: Mapping[str, Decimal], book: Book) -> bool:
+    """Whether nothing held is as it was."""
     held = {asset for asset, holding in book.holdings.items() if holding.quantity}
-    return len(held) > 1 and held <= gaps.keys() and not any(_is_traded(asset, gaps, book) for asset in gaps)
+    return len(held) > 1 and held <= gaps.keys()
 
 
-def _is_traded(asset: str, gaps: Mapping[str, Decimal], book: Book) -> bool:
-    """Whether some other asset moved the other way by about the same value."""
-    return any(_could_be_a_trade(asset, other, gaps, book) for other in gaps if other != asset)
+def _traded(gaps: Mapping[str, Decimal], book: Book) -> set[str]:
+    """The assets of which some other asset moved the other way by about the same value: within a twentieth.
+
+    In sorted order the nearest value is enough, so that a report of very many assets does not stop a worker.
+    """
+    values = {asset: gap * rate for asset, gap in gaps.items() if (rate := book.rate(asset)) is not None}
+    ways = {asset: gaps[asset] > ZERO for asset in values}
+    sizes = {way: sorted(abs(values[asset]) for asset in values if ways[asset] is way) for way in (True, False)}
+    return {asset for asset, value in values.items() if _has_about(abs(value), sizes[not ways[asset]])}
 
 
-def _could_be_a_trade(asset: str, other: str, gaps: Mapping[str, Decimal], book: Book) -> bool:
-    rate, other_rate = book.rate(asset), book.rate(other)
-    gap, other_gap = gaps[asset], gaps[other]
-    if rate is None or other_rate is None or (gap > ZERO) == (other_gap > ZERO):
-        return False
-    value, other_value = abs(gap * rate), abs(other_gap * other_rate)
-    return abs(value - other_value) * 20 <= max(value, other_value)
+def _has_about(value: Decimal, values: Sequence[Decimal]) -> bool:
+    """Whether one of the values, in ascending order, differs from `value` by a twentieth of the larger or less."""
+    place = bisect_left(values, value * 19, key=lambda other: other * 20)
+    return place < len(values) and values[place] * 19 <= value * 20

@@ -9,8 +9,21 @@ from typing import NamedTuple
 
 from aiokafka.partitioner import murmur2
 
-from portfolio import Book, LogPosition, Outcome, PortfolioError, decode_book, encode_book, fold, new_book
-from portfolio.snapshots import LedgerUpdate, describe_update
+from portfolio import (
+    Book,
+    LogPosition,
+    NeedsHistory,
+    Outcome,
+    PortfolioError,
+    TradeCorrection,
+    decode_book,
+    encode_book,
+    fold,
+    new_book,
+)
+from portfolio.amendments import NO_AMENDMENTS, Amendments
+from portfolio.events import TIME_US_MIN
+from portfolio.snapshots import LedgerUpdate, Restatement, describe_update
 from streams import topics
 from streams.publishing import Output
 from streams.records import (
@@ -34,6 +47,9 @@ ACCOUNT_EVENTS_VERSION = 1
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 _KEY_SHOWN_MAX = 120
 
+_MARKS_OF_A_CORRECTION = (b"trade_correction", b"\\u")
+"""One of them is in every record with a trade correction, so that most records need not be decoded to look for one."""
+
 
 class Applied(NamedTuple):
     """What a record did."""
@@ -49,6 +65,14 @@ class Rejected(NamedTuple):
     """A record that was not applied."""
 
     reason: str
+
+
+class NeedsRefold(NamedTuple):
+    """A trade correction: what the account's book was made of is to be folded anew with it, see `Refold`."""
+
+    book: Book
+    """The account's book before it; an empty one if it had none."""
+    correction: TradeCorrection
 
 
 def read_account(key: bytes | None) -> str:
@@ -76,8 +100,14 @@ def partition_of(account: str, partitions: int) -> int:
 
 
 def fold_record(
-    key: bytes | None, value: bytes | None, *, position: LogPosition, book: Book | None, partitions: int
-) -> Outcome | Rejected:
+    key: bytes | None,
+    value: bytes | None,
+    *,
+    position: LogPosition,
+    book: Book | None,
+    partitions: int,
+    amendments: Amendments = NO_AMENDMENTS,
+) -> Outcome | Rejected | NeedsRefold:
     """Fold one record of the log into its account's book; what is accepted here is what the books are made of.
 
     Args:
@@ -86,6 +116,7 @@ def fold_record(
         position: Where in the log it is.
         book: The account's book; None if it has none yet.
         partitions: How many partitions the log has.
+        amendments: The corrections that come later in the log.
     """
     try:
         record = _read_record(key, value, position, partitions)
@@ -98,7 +129,11 @@ def fold_record(
             f"{record.reporting}; use another account name for another reporting currency"
         )
     try:
-        return fold(book, record.events, position=position)
+        return fold(book, record.events, position=position, amendments=amendments)
+    except NeedsHistory:
+        (correction,) = record.events
+        assert isinstance(correction, TradeCorrection)
+        return NeedsRefold(book, correction)
     except (PortfolioError, ArithmeticError) as error:
         # Arithmetic: amounts that pass one by one, but whose product has more digits than any number of ours.
         return _rejected(error)
@@ -106,7 +141,7 @@ def fold_record(
 
 def apply_record(
     key: bytes | None, value: bytes | None, *, position: LogPosition, stored: bytes | None, partitions: int
-) -> Applied | Rejected:
+) -> Applied | Rejected | NeedsRefold:
     """Apply one record of the log: fold it, and say what is to be stored and published.
 
     Args:
@@ -121,19 +156,55 @@ def apply_record(
     """
     book = None if stored is None else decode_book(stored)
     outcome = fold_record(key, value, position=position, book=book, partitions=partitions)
-    if isinstance(outcome, Rejected):
+    if not isinstance(outcome, Outcome):
         return outcome
     if book is not None and book.position is not None and book.position >= position:
         # Its outputs were acknowledged before the book was stored. The changelog may not have the book yet, though.
         return Applied(book, encode_book(book), ())
+    return describe_outcome(outcome, position)
+
+
+def describe_outcome(
+    outcome: Outcome, position: LogPosition, restatement: Restatement | None = None
+) -> Applied | Rejected:
+    """Say what is to be stored and published of a record that was folded.
+
+    Args:
+        outcome: What it came to.
+        position: Where in the log it is.
+        restatement: Set where this takes the place of what was told before.
+    """
+    stored = encode_book(outcome.book)
     try:
-        outputs = _outputs(describe_update(outcome, position))
+        outputs = _outputs(describe_update(outcome, position, encoded=stored, restatement=restatement))
     except (PortfolioError, ArithmeticError) as error:
         return _rejected(error)
     largest = max(len(output.value) for output in outputs)
     if largest > topics.VALUE_BYTES_MAX:
         return Rejected(f"what it changes makes a record of {largest} bytes, too large for Kafka; use smaller pages")
-    return Applied(outcome.book, encode_book(outcome.book), outputs)
+    return Applied(outcome.book, stored, outputs)
+
+
+def read_correction(
+    key: bytes | None, value: bytes | None, *, position: LogPosition, partitions: int
+) -> tuple[str, TradeCorrection] | None:
+    """The trade correction in a record, after the reporting currency of the record; None where there is none."""
+    if value is None or not any(mark in value for mark in _MARKS_OF_A_CORRECTION):
+        return None
+    try:
+        record = _read_record(key, value, position, partitions)
+    except UnreadableRecord:
+        return None
+    first = record.events[0] if record.events else None
+    return (record.reporting, first) if isinstance(first, TradeCorrection) else None
+
+
+def read_reporting(key: bytes | None, value: bytes | None, *, position: LogPosition, partitions: int) -> str | None:
+    """The currency that a record reports in; None where it cannot be read."""
+    try:
+        return _read_record(key, value, position, partitions).reporting
+    except UnreadableRecord:
+        return None
 
 
 def _rejected(error: Exception) -> Rejected:
@@ -152,6 +223,12 @@ def _read_record(key: bytes | None, value: bytes | None, position: LogPosition, 
         raise UnreadableRecord(f"the key names account {account!r}, the record {record.account!r}; they must agree")
     if len(record.events) > EVENTS_PER_PAGE_MAX:
         raise UnreadableRecord(f"a page of {len(record.events)} events; at most {EVENTS_PER_PAGE_MAX} go in one record")
+    if (earliest := min((event.time_us for event in record.events), default=TIME_US_MIN)) < TIME_US_MIN:
+        raise UnreadableRecord(
+            f"an event has the time {earliest}, before 2009: times are epoch microseconds; were these milliseconds?"
+        )
+    if len(record.events) > 1 and any(isinstance(event, TradeCorrection) for event in record.events):
+        raise UnreadableRecord("a trade correction stands alone in its record, not in a page")
     home = partition_of(account, partitions)
     if position.partition != home:
         raise UnreadableRecord(

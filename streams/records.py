@@ -5,14 +5,16 @@ writer; a field that is added has a default, so that a newer reader understands 
 inside are the core's own structs: there is one definition of each.
 """
 
+import re
 from decimal import Decimal
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from portfolio.book import DEFAULT_CASH_ASSETS
-from portfolio.errors import PortfolioError
-from portfolio.events import Event
+from portfolio.errors import InvalidEvent, PortfolioError
+from portfolio.events import TIME_US_MAX, TIME_US_MIN, Event, Name, Text
+from portfolio.money import ZERO, checked
 from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, PositionSnapshot
 
 EVENTS_PER_PAGE_MAX = 1_000
@@ -29,9 +31,9 @@ class AccountEvents(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["account-events"] = "account-events"
     version: int = 1
     account: str
-    reporting: str
-    cash_assets: tuple[str, ...] = tuple(sorted(DEFAULT_CASH_ASSETS))
-    source: str = "binance"
+    reporting: Name
+    cash_assets: tuple[Name, ...] = tuple(sorted(DEFAULT_CASH_ASSETS))
+    source: Text = "binance"
     events: tuple[Event, ...]
 
 
@@ -44,7 +46,15 @@ class MarksPage(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["marks"] = "marks"
     version: int = 1
     time_us: int
-    rates: dict[str, dict[str, Decimal]]
+    rates: dict[Name, dict[Name, Decimal]]
+
+    def __post_init__(self) -> None:
+        if not TIME_US_MIN <= self.time_us <= TIME_US_MAX:
+            raise InvalidEvent(f"time {self.time_us} is not an epoch time in microseconds from 2009 to 2100")
+        for rates in self.rates.values():
+            for asset, rate in rates.items():
+                if checked(rate) < ZERO:
+                    raise InvalidEvent(f"the rate of {asset} is negative")
 
 
 class PnlRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +108,25 @@ class UnreadableRecord(PortfolioError, ValueError):
     """Bytes that are not a record of the expected schema."""
 
 
-class Codec(Generic[RecordType]):
-    """JSON to a record and back."""
+_NUL: Final = rb"\u0000"
+_ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-    def __init__(self, record_type: type[RecordType]) -> None:
+
+class Codec(Generic[RecordType]):
+    """JSON to a record and back.
+
+    A text with the character NUL is refused: Postgres cannot keep it, and a record that got so far would hold up
+    everything behind it.
+    """
+
+    def __init__(self, record_type: type[RecordType], *, refuses_nul: bool = True) -> None:
+        """A codec of one type.
+
+        Args:
+            record_type: The struct.
+            refuses_nul: False for what never goes to Postgres.
+        """
+        self._refuses_nul = refuses_nul
         self._decoder = msgspec.json.Decoder(record_type)
         self._encoder = msgspec.json.Encoder(decimal_format="string")
 
@@ -117,6 +142,8 @@ class Codec(Generic[RecordType]):
         """
         if data is None:
             raise UnreadableRecord("the record has no value (a tombstone)")
+        if self._refuses_nul and _NUL in data and _ESCAPED_NUL.search(data):
+            raise UnreadableRecord("a text has the character NUL, which no database keeps")
         try:
             return self._decoder.decode(data)
         except (msgspec.DecodeError, msgspec.ValidationError, PortfolioError, RecursionError) as error:
@@ -129,4 +156,4 @@ pnl_records = Codec(PnlRecord)
 position_records = Codec(PositionRecord)
 balance_records = Codec(BalanceRecord)
 journal_records = Codec(JournalRecord)
-dead_letters = Codec(DeadLetter)
+dead_letters = Codec(DeadLetter, refuses_nul=False)

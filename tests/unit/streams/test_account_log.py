@@ -4,7 +4,8 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from msgspec.structs import replace
 
-from portfolio import Flow, FlowKind, InvalidBook, LogPosition, amount, decode_book
+from portfolio import BalanceReport, InvalidBook, LogPosition, amount, decode_book
+from portfolio.events import Balance
 from streams import topics
 from streams.account_log import Applied, Rejected, apply_record, partition_of, read_account
 from streams.records import UnreadableRecord, journal_records, pnl_records
@@ -72,12 +73,36 @@ def test_nothing_of_a_page_is_applied_when_one_event_cannot_be() -> None:
 
 
 def test_what_changes_too_much_for_a_record_is_rejected() -> None:
-    huge = Flow(
-        time_us=TIME_US, id="x" * 9_000_000, asset="USDT", quantity=amount("1"), kind=FlowKind.DEPOSIT, rates={}
+    report = BalanceReport(
+        time_us=TIME_US, balances={f"{number:0>100}": Balance(amount("1")) for number in range(50_000)}
     )
-    step = apply(record(ACCOUNT, huge, replace(huge, id="y" * 9_000_000)))
+    step = apply(record(ACCOUNT, report))
     assert isinstance(step, Rejected)
     assert "smaller pages" in step.reason
+
+
+@pytest.mark.parametrize("time_us", [0, 1_700_000_000, 1_700_000_000_000])
+def test_times_in_seconds_or_milliseconds_are_rejected(time_us: int) -> None:
+    step = apply(record(ACCOUNT, fill(1), replace(fill(2), time_us=time_us)))
+    assert isinstance(step, Rejected)
+    assert "times are epoch microseconds" in step.reason
+
+
+def test_a_record_without_events_changes_nothing() -> None:
+    assert applied(record(ACCOUNT)).book.sequence == 0
+
+
+@pytest.mark.parametrize("name", ["symbol", "fee_asset", "strategy"])
+def test_names_that_no_database_would_keep_are_rejected(name: str) -> None:
+    """The sink would stand still before them, and with it the copy of every account."""
+    for text, reason in (("BTC\0USDT", "NUL"), ("x" * 10_000, "length")):
+        step = apply(record(ACCOUNT, replace(fill(1, symbol="BTC"), **{name: text})))
+        assert isinstance(step, Rejected)
+        assert reason in step.reason
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+    assert applied(record(ACCOUNT, replace(fill(1), strategy="a\\u0000"))).book.sequence == 1
 
 
 def test_a_stored_value_that_is_no_book_is_not_the_records_fault() -> None:
