@@ -7,6 +7,7 @@ polars rounds the product of two decimals to 38 digits, which loses some here.
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -40,11 +41,16 @@ class _Told(NamedTuple):
 
 
 class Valuer:
-    """Decides which accounts a page of marks moves, and values those."""
+    """Decides which accounts a page of marks moves, and values those.
+
+    A gateway that follows some of the accounts publishes the marks of what those hold. So the newest mark of each asset
+    is kept over the pages: a page with some of an account's assets leaves the others where they are.
+    """
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._told: dict[str, _Told] = {}
+        self._newest: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
 
     def value(self, books: Mapping[str, Book], page: MarksPage, now_s: float) -> list[PnlRecord]:
         """The pnl of each account whose holdings the page moves, at most one in an interval.
@@ -54,9 +60,11 @@ class Valuer:
             page: The marks.
             now_s: A monotonic time.
         """
+        for reporting, newer in page.rates.items():
+            self._newest[reporting].update(newer)
         records = []
         for account, book in books.items():
-            rates = page.rates.get(book.reporting)
+            rates = self._newest.get(book.reporting)
             told = self._told.get(account)
             if not rates or (told is not None and now_s - told.at_s < self._interval_s):
                 continue
