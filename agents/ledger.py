@@ -3,7 +3,8 @@
 The order of each step is what survives a crash at any moment (docs/topics.md has the proof):
 
 1. The fence: a record beyond the next offset of the table means that some were skipped; they are read again.
-2. The record is folded into the account's book, or goes to the dead letters.
+2. The record is folded into the account's book, or goes to the dead letters. For a trade correction the account's
+   whole log is folded anew, and what that changes is published page by page; only step 3 makes the pages count.
 3. Journal, positions, balances and pnl are published, and the broker acknowledges them.
 4. The book is written, also when nothing changed, and then the fence.
 5. The event is acknowledged when the broker has both in the changelog.
@@ -17,12 +18,13 @@ import logging
 from faust.types import TP, StreamT
 
 from portfolio import LogPosition
-from streams.account_log import Rejected, apply_record
+from streams.account_log import NeedsRefold, Rejected, apply_record
 from streams.app import account_events, app, book_view, books
 from streams.dead_letters import dead_letter
 from streams.fence import Fence, Rewinder
 from streams.processing import Abandoned, Claim, Event, process
 from streams.publishing import publish
+from streams.restatement import restate
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,13 @@ async def apply_event(event: Event) -> None:
         stored=books.get(key) if key else None,
         partitions=app.conf.topic_partitions,
     )
+    if isinstance(step, NeedsRefold):
+        try:
+            step = await restate(app, event, claim, step)
+        except Abandoned:
+            if claim.is_old:
+                rewinder.rewind(message.topic, message.partition, message.offset)
+            raise
     outputs = (dead_letter(event, step.reason),) if isinstance(step, Rejected) else step.outputs
     await publish(app, outputs, claim)
     if claim.is_old:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from portfolio.book import Book, LogPosition, encode_book
+from portfolio.book import Book, LogPosition, book_checksum, encode_book
 from portfolio.journal import Booked
 from portfolio.ledger import Outcome
 from portfolio.money import ZERO, exact_arithmetic
@@ -53,6 +53,10 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     max_drawdown: Decimal
     marks: dict[str, Decimal]
     """The price at which each holding is valued."""
+    revision: int = 0
+    """How many trade corrections it takes into account: what was told at a lower one may be restated."""
+    checksum: str = ""
+    """Of the encoded book at this log position; empty where only the marks moved."""
 
 
 class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +86,8 @@ class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     close_time_us: int | None
     sequence: int
     position: LogPosition | None
+    revision: int = 0
+    """The newest trade correction that restated it; 0: none did."""
 
 
 class BalanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +115,26 @@ class BalanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     position: LogPosition | None
 
 
+class Restatement(msgspec.Struct, frozen=True, kw_only=True):
+    """A trade correction changed the past: everything from an event on is told again, page by page.
+
+    A page tells of one record of the log as the correction left it; the last one is of the correction's own record.
+    Whoever keeps a copy puts all of them in the place of what it has from `first_sequence` on, at once, when it has the
+    last.
+    """
+
+    correction_id: str
+    position: LogPosition
+    """Where the correction stands in the log."""
+    first_sequence: int
+    """The first event that is told again."""
+    previous_sequence: int
+    """The account's last event before the correction, as it was counted until then."""
+    page: int
+    """Counted from 0."""
+    is_last: bool
+
+
 class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one record of the log changed in an account. Applied whole, in order, it keeps any copy right."""
 
@@ -125,12 +151,25 @@ class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Assets whose holding or exchange balance changed."""
     checkpoint: bytes | None = None
     """The whole book after it, every few thousand events: where folding the past anew may begin."""
+    restatement: Restatement | None = None
+    """Set where it takes the place of what was told before."""
 
 
-def describe_update(outcome: Outcome, position: LogPosition) -> LedgerUpdate:
-    """Tell what folding one record of the log came to."""
+def describe_update(
+    outcome: Outcome, position: LogPosition, *, encoded: bytes | None = None, restatement: Restatement | None = None
+) -> LedgerUpdate:
+    """Tell what folding one record of the log came to.
+
+    Args:
+        outcome: What it came to.
+        position: Where the record is.
+        encoded: The book of the outcome, where it was encoded already.
+        restatement: Set where this takes the place of what was told before.
+    """
     book = outcome.book
+    encoded = encode_book(book) if encoded is None else encoded
     value = value_book(book)
+    revision = max((booked.revision for booked in outcome.booked), default=0)
     return LedgerUpdate(
         account=book.account,
         reporting=book.reporting,
@@ -138,19 +177,27 @@ def describe_update(outcome: Outcome, position: LogPosition) -> LedgerUpdate:
         booked=outcome.booked,
         duplicates=outcome.duplicates,
         conflicts=len(outcome.conflicts),
-        snapshot=describe_account(book, value, valued_time_us=book.event_time_us),
-        positions=(
-            *describe_closed(book, outcome.booked),
-            *describe_open(book, value, outcome.touched),
+        snapshot=msgspec.structs.replace(
+            describe_account(book, value, valued_time_us=book.event_time_us), checksum=book_checksum(encoded)
+        ),
+        positions=tuple(
+            msgspec.structs.replace(snapshot, revision=revision) if revision else snapshot
+            for snapshot in (
+                *describe_closed(book, outcome.booked),
+                *describe_open(book, value, outcome.touched),
+            )
         ),
         balances=describe_balances(book, value, outcome.touched),
-        checkpoint=encode_book(book) if _passes_checkpoint(outcome) else None,
+        checkpoint=encoded if _passes_checkpoint(outcome) else None,
+        restatement=restatement,
     )
 
 
 def _passes_checkpoint(outcome: Outcome) -> bool:
     before = outcome.book.sequence - len(outcome.booked)
-    return (before == 0 and outcome.book.sequence > 0) or before // CHECKPOINT_EVENTS != outcome.book.sequence // CHECKPOINT_EVENTS
+    return (
+        before == 0 and outcome.book.sequence > 0
+    ) or before // CHECKPOINT_EVENTS != outcome.book.sequence // CHECKPOINT_EVENTS
 
 
 def describe_account(book: Book, value: AccountValue, *, valued_time_us: int) -> AccountSnapshot:
@@ -172,6 +219,7 @@ def describe_account(book: Book, value: AccountValue, *, valued_time_us: int) ->
         drawdown=book.returns.drawdown,
         max_drawdown=book.returns.max_drawdown,
         marks={line.asset: line.mark for line in value.holdings if line.mark is not None},
+        revision=book.revision,
     )
 
 

@@ -48,6 +48,17 @@ class Claim:
         self._generation = event.message.generation_id
         self._ends = time.monotonic() + app.conf.broker_session_timeout
 
+    def renew(self) -> None:
+        """Count the session timeout from now on, for work that takes longer than it; to be called often enough.
+
+        Raises:
+            Abandoned: The partition is not ours, or may not be: too much time has passed since the last time.
+        """
+        if self.is_old:
+            raise Abandoned
+        self.require()
+        self._ends = time.monotonic() + self._app.conf.broker_session_timeout
+
     def require(self) -> None:
         """Go on only while the partition is ours.
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
@@ -14,11 +14,12 @@ from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
-from portfolio import Book, LogPosition
+from portfolio import Book, Outcome
 from portfolio.events import Event
-from streams.account_log import Rejected, fold_record
+from streams.account_log import Rejected
 from streams.connection import client_options
 from streams.gateway.published import Published
+from streams.log_reader import open_log
 from streams.records import (
     EVENTS_PER_PAGE_MAX,
     AccountEvents,
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 _DELIVERY_TIMEOUT_MS = 30_000
 _REQUEST_BYTES_MAX = 1_000_000
 _RETRY_BACKOFF_MS = 250
-_POLL_MS = 1_000
 _STOP_TIMEOUT_S = 1.0
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_MAX_S = 10.0
@@ -103,6 +103,7 @@ class AccountLog:
         self._account = account
         self._producer = producer
         self._key = account.name.encode()
+        self._read_up_to = 0
 
     async def recover(self) -> None:
         """Read what the log says of the account, from its beginning to its end at this moment.
@@ -111,30 +112,37 @@ class AccountLog:
             LogUnavailable: Kafka does not answer.
             RemediableError: The log was written in another reporting currency.
         """
-        book: Book | None = None
-        # Not `seek_to_beginning`: it races with the reset that an assignment begins by itself, to the end by default.
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        number, partitions = await self._partition()
         try:
-            await consumer.start()
-            number, partitions = await self._partition()
-            partition = TopicPartition(ACCOUNT_EVENTS.name, number)
-            consumer.assign([partition])
-            end = (await consumer.end_offsets([partition]))[partition]
-            while await consumer.position(partition) < end:
-                batch = await consumer.getmany(partition, timeout_ms=_POLL_MS)
-                for message in batch.get(partition, ()):
-                    if message.key == self._key and message.offset < end:
-                        book = _recovered(book, message, partitions)
+            async with open_log(self._settings, number) as whole:
+                book = await whole.fold(self._account.name, partitions, on_step=_note_progress)
+                self._read_up_to = whole.end
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
-        finally:
-            await consumer.stop()
         if book is not None:
             self._require_reporting(book)
         self.published = Published.of_book(book) if book is not None else Published()
         log.info("recovered account %s from the log: %d events", self._account.name, self.published.events)
+
+    async def note_corrections(self) -> None:
+        """Take in the trade corrections that others have published since the log was read last.
+
+        They change what the ledger holds; without them the exchange's balances, which the same trades have moved, would
+        be taken for flows.
+
+        Raises:
+            LogUnavailable: Kafka does not answer.
+        """
+        number, partitions = await self._partition()
+        try:
+            async with open_log(self._settings, number) as whole:
+                corrections = await whole.corrections(partitions, start=self._read_up_to)
+                self._read_up_to = whole.end
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"the log cannot be read: {error!r}") from error
+        if self._key in corrections:
+            log.info("account %s was corrected: reading its log again", self._account.name)
+            await self.recover()
 
     def _require_reporting(self, book: Book) -> None:
         if book.reporting != self._account.reporting:
@@ -213,17 +221,9 @@ class AccountLog:
         return int(DefaultPartitioner()(self._key, partitions, partitions)), len(partitions)
 
 
-def _recovered(book: Book | None, message: ConsumerRecord, partitions: int) -> Book | None:
-    """The book after one more record of the log.
-
-    The ledger's own fold decides, so that what it left out as a dead letter counts as never published here too.
-    """
-    position = LogPosition(message.partition, message.offset)
-    outcome = fold_record(message.key, message.value, position=position, book=book, partitions=partitions)
-    if isinstance(outcome, Rejected):
-        log.warning("offset %d of the log is no part of the books: %s", message.offset, outcome.reason)
-        return book
-    before = 0 if book is None else book.sequence
-    if before // _PROGRESS_EVENTS != outcome.book.sequence // _PROGRESS_EVENTS:
-        log.info("reading the log: %d events so far", outcome.book.sequence)
-    return outcome.book
+def _note_progress(message: ConsumerRecord, step: Outcome | Rejected) -> None:
+    """The ledger's own fold decides, so that what it left out as a dead letter counts as never published here too."""
+    if isinstance(step, Rejected):
+        log.warning("offset %d of the log is no part of the books: %s", message.offset, step.reason)
+    elif (step.book.sequence - len(step.booked)) // _PROGRESS_EVENTS != step.book.sequence // _PROGRESS_EVENTS:
+        log.info("reading the log: %d events so far", step.book.sequence)

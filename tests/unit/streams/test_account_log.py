@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from portfolio import BalanceReport, InvalidBook, LogPosition, amount, decode_book
 from portfolio.events import Balance
 from streams import topics
-from streams.account_log import Applied, Rejected, apply_record, partition_of, read_account
+from streams.account_log import Applied, NeedsRefold, Rejected, apply_record, partition_of, read_account
 from streams.records import UnreadableRecord, journal_records, pnl_records
 from tests.support.worker import TIME_US, fill, record
 
@@ -16,7 +16,7 @@ PARTITIONS = 8
 HOME = partition_of(ACCOUNT, PARTITIONS)
 
 
-def apply(value: bytes | None, offset: int = 0, stored: bytes | None = None) -> Applied | Rejected:
+def apply(value: bytes | None, offset: int = 0, stored: bytes | None = None) -> Applied | Rejected | NeedsRefold:
     return apply_record(
         ACCOUNT.encode(), value, position=LogPosition(HOME, offset), stored=stored, partitions=PARTITIONS
     )

@@ -1,0 +1,142 @@
+"""The log of record read from its beginning by whoever folds it: workers, gateway, and commands."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from infra.settings import Settings
+from portfolio import Book, LogPosition, Outcome
+from portfolio.amendments import NO_AMENDMENTS, Amendments
+from portfolio.events import TradeCorrection
+from streams.account_log import NeedsRefold, Rejected, fold_record, read_correction, read_reporting
+from streams.connection import client_options
+from streams.topics import ACCOUNT_EVENTS, MESSAGE_BYTES_MAX
+
+_POLL_MS = 200
+
+OnStep = Callable[[ConsumerRecord, Outcome | Rejected], None]
+
+
+class PartitionLog:
+    """One partition of the log, up to an offset; it can be read any number of times.
+
+    Attributes:
+        partition: Its number.
+        first: The first offset that is kept; above zero where the beginning is lost.
+        end: The offset at which reading ends; that record is not read.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: int, first: int, end: int) -> None:
+        self.partition = partition
+        self.first = first
+        self.end = end
+        self._consumer = consumer
+        self._assigned = TopicPartition(ACCOUNT_EVENTS.name, partition)
+
+    async def batches(self, start: int | None = None) -> AsyncIterator[list[ConsumerRecord]]:
+        """The records from an offset on, as they arrive; a batch is empty where none did for 0.2 s.
+
+        Args:
+            start: Where to begin; None: at the first.
+        """
+        # An assignment looks for a position by itself first, and would overwrite one that is set before it is done.
+        await self._consumer.position(self._assigned)
+        self._consumer.seek(self._assigned, self.first if start is None else max(start, self.first))
+        while await self._consumer.position(self._assigned) < self.end:
+            found = await self._consumer.getmany(self._assigned, timeout_ms=_POLL_MS)
+            yield [record for record in found.get(self._assigned, ()) if record.offset < self.end]
+
+    async def corrections(self, partitions: int, start: int | None = None) -> dict[bytes, Amendments]:
+        """The trade corrections of each account, by the key of its records.
+
+        Args:
+            partitions: How many partitions the log has.
+            start: Where to begin; None: at the first record.
+        """
+        found: dict[bytes, list[tuple[LogPosition, TradeCorrection]]] = {}
+        reporting: dict[bytes, str | None] = {}
+        async for batch in self.batches(start):
+            for record in batch:
+                key = record.key or b""
+                where = LogPosition(record.partition, record.offset)
+                if reporting.get(key) is None:
+                    reporting[key] = read_reporting(key, record.value, position=where, partitions=partitions)
+                read = read_correction(key, record.value, position=where, partitions=partitions)
+                if read is not None and read[0] == reporting[key]:
+                    found.setdefault(key, []).append((where, read[1]))
+        return {key: Amendments(corrections) for key, corrections in found.items()}
+
+    async def fold(
+        self, account: str, partitions: int, *, on_step: OnStep = lambda _record, _step: None
+    ) -> Book | None:
+        """Fold what the log says of an account, with every correction that it has.
+
+        Args:
+            account: The account.
+            partitions: How many partitions the log has.
+            on_step: Called with each of its records and what became of it; from the first one again where a correction
+                is found on the way.
+
+        Returns:
+            The book; None where the log says nothing of the account.
+        """
+        key = account.encode()
+        amendments = NO_AMENDMENTS
+        while True:
+            book: Book | None = None
+            async for record in self._of(key):
+                step = fold_record(
+                    key,
+                    record.value,
+                    position=LogPosition(record.partition, record.offset),
+                    book=book,
+                    partitions=partitions,
+                    amendments=amendments,
+                )
+                if isinstance(step, NeedsRefold):
+                    break
+                on_step(record, step)
+                book = step.book if isinstance(step, Outcome) else book
+            else:
+                return book
+            amendments = (await self.corrections(partitions))[key]
+
+    async def _of(self, key: bytes) -> AsyncIterator[ConsumerRecord]:
+        async for batch in self.batches():
+            for record in batch:
+                if record.key == key:
+                    yield record
+            # Whoever shares the event loop has a turn after each batch.
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def open_log(settings: Settings, partition: int, end: int | None = None) -> AsyncIterator[PartitionLog]:
+    """Read a partition of the log with a consumer of its own, in no group.
+
+    Args:
+        settings: How to reach the brokers.
+        partition: Which one.
+        end: Where to end; None: where the log ends at this moment.
+
+    Raises:
+        aiokafka.errors.KafkaError, OSError: Kafka does not answer.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
+    )
+    try:
+        await consumer.start()
+        assigned = TopicPartition(ACCOUNT_EVENTS.name, partition)
+        consumer.assign([assigned])
+        first = (await consumer.beginning_offsets([assigned]))[assigned]
+        if end is None:
+            end = (await consumer.end_offsets([assigned]))[assigned]
+        yield PartitionLog(consumer, partition, first, end)
+    finally:
+        await consumer.stop()
