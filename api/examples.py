@@ -32,9 +32,16 @@ def add_examples(app: FastAPI) -> None:
         document = make_openapi()
         document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
         for path, (request, answer) in by_path.items():
-            content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+            template = next(name for name in document["paths"] if _matches(name, path))
+            content = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]
             content["example"] = answer
             content["x-example-request"] = request
         return document
 
     app.openapi = with_examples  # type: ignore[method-assign]
+
+
+def _matches(template: str, path: str) -> bool:
+    """Whether a path is one of a route; a route without parameters comes first in the document."""
+    parts = zip(template.split("/"), path.split("/"), strict=False)
+    return template.count("/") == path.count("/") and all(part == own or part[:1] == "{" for part, own in parts)

@@ -88,9 +88,9 @@ async def position(call: CallOf, symbol: SymbolPath, account: AccountQuery = Non
             )
         return schemas.SymbolPosition(
             symbol=wanted,
-            pnl=answers.symbol_pnl(line or SymbolLine.nothing(wanted), reporting),
-            open=[answers.position(line) for line in opened.lines],
-            closed=[answers.position(line) for line in closed.lines],
+            earned=answers.symbol_pnl(line or SymbolLine.nothing(wanted), reporting),
+            open_positions=[answers.position(line) for line in opened.lines],
+            closed_positions=[answers.position(line) for line in closed.lines],
         )
 
 

@@ -99,9 +99,9 @@ class SymbolPosition(Answer):
     """Everything about one symbol: its open positions, the last that closed, and what it has earned."""
 
     symbol: str
-    pnl: SymbolPnl = Field(description="Over all accounts that were asked for.")
-    open: list[Position]
-    closed: list[Position] = Field(description="The last ones, newest first; `/portfolio/positions` has all.")
+    earned: SymbolPnl = Field(description="Over all accounts that were asked for.")
+    open_positions: list[Position]
+    closed_positions: list[Position] = Field(description="The last ones, newest first; `/portfolio/positions` has all.")
 
 
 class Trade(Answer):

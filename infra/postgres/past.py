@@ -6,11 +6,10 @@ present, up to the event at which the books stood.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import asyncpg
-import msgspec
 
 from infra.postgres import queries
 from infra.postgres.accounts import AccountState
@@ -107,9 +106,7 @@ async def books_at(
     connection: asyncpg.pool.PoolConnectionProxy, present: Mapping[str, AccountState], moment: Moment
 ) -> dict[str, Book]:
     """The books at a moment, of the accounts that had begun by then."""
-    books = {
-        name: await book_at(connection, state, moment) for name, state in present.items() if moment.includes(name)
-    }
+    books = {name: await book_at(connection, state, moment) for name, state in present.items() if moment.includes(name)}
     return {name: book for name, book in books.items() if book.sequence}
 
 
@@ -186,14 +183,8 @@ def _position_line(told: PositionSnapshot) -> PositionLine:
     return PositionLine(**values, status=told.status.value, current_price=told.mark)
 
 
-_BALANCE_FIELDS: Final = tuple(
-    field.name for field in msgspec.structs.fields(BalanceSnapshot) if field.name not in {"sequence", "position"}
-)
-_POSITION_FIELDS: Final = tuple(
-    field.name
-    for field in msgspec.structs.fields(PositionSnapshot)
-    if field.name not in {"sequence", "position", "status", "mark", "cost"}
-)
+_BALANCE_FIELDS: Final = {field.name for field in fields(BalanceLine)} - {"valued_time_us"}
+_POSITION_FIELDS: Final = {field.name for field in fields(PositionLine)} - {"status", "current_price"}
 
 
 def _key(line: PositionLine) -> PositionKey:

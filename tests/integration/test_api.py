@@ -21,7 +21,7 @@ from infra.postgres.migrate import migrate
 from infra.postgres.writer import LogRef, Writer
 from infra.settings import Settings
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
-from tests.support.journal import DAY_US, START_US, Journal, balances, deposit, fill, sample_account
+from tests.support.journal import DAY_US, START_US, Journal, balances, deposit, fill, sample_account, valuation
 
 pytestmark = pytest.mark.integration
 
@@ -40,6 +40,14 @@ EXAMPLES = (
     "/portfolio/flows?limit=2",
     "/portfolio/fees",
     "/portfolio/reconciliation",
+    "/portfolio/positions/BTCUSDT",
+    "/portfolio/positions/BTCUSDT/candles?timeframe=1d&period=7d",
+    "/portfolio/equity/candles?timeframe=1d&period=7d",
+    "/metrics/performance?period=7d",
+    "/metrics/drawdowns",
+    "/metrics/returns?bucket=week",
+    "/metrics/benchmark?symbol=BTCUSDT",
+    "/metrics/by-strategy",
     "/health/live",
     "/health/ready",
 )
@@ -355,6 +363,7 @@ async def test_newer_prices_change_what_is_valued_and_nothing_else(sample: tuple
         "/portfolio/trade-history?symbol=BTCUSDT&limit=2",
         "/portfolio/flows?limit=2",
         "/portfolio/fees",
+        "/metrics/by-strategy",
     }
 
 
@@ -540,6 +549,7 @@ async def test_money_is_a_plain_string_everywhere(url: str, serve: OpenClient) -
         [
             journal.page(deposit("d", "USDT", "1E+12")),
             journal.page(fill(1, "BUY", "100000000000", "0.00000001", base="SHIB")),
+            journal.page(valuation(START_US + 1, SHIB="0.00000001")),
         ],
     )
     client = await serve(url)
@@ -554,7 +564,7 @@ async def test_money_is_a_plain_string_everywhere(url: str, serve: OpenClient) -
     assert {"equity", "quantity", "usd_value", "fee", "price"} <= money
     seen = set()
     for path in DATA_ROUTES:
-        answer = await get(client, path.replace("symbol=BTCUSDT&", ""))
+        answer = await get(client, path.replace("BTCUSDT", "SHIBUSDT"))
         for row in answer if isinstance(answer, list) else [answer]:
             for name in row.keys() & money:
                 assert row[name] is None or plain.fullmatch(row[name]), (path, name, row[name])
@@ -579,12 +589,15 @@ async def test_every_example_in_the_documentation_is_real(sample: tuple[Client, 
     assert json.loads(EXAMPLES_PATH.read_text(encoding="utf-8")) == answers
     document = await get(client, "/openapi.json")
     for path, answer in answers.items():
-        content = document["paths"][path.partition("?")[0]]["get"]["responses"]["200"]["content"]
+        content = document["paths"][path.partition("?")[0].replace("BTCUSDT", "{symbol}")]["get"]["responses"]["200"][
+            "content"
+        ]
         assert content["application/json"]["example"] == answer
 
 
 def test_every_route_is_documented() -> None:
     paths = set(create_app(Settings(_env_file=None)).openapi()["paths"])
     page = (EXAMPLES_PATH.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`GET (/[a-z/-]+)`", page)) == paths
-    assert {path.partition("?")[0] for path in EXAMPLES} == paths - {"/admin/status"}
+    assert set(re.findall(r"`GET (/[a-z/{}-]+)`", page)) == paths
+    shown = {path.partition("?")[0].replace("BTCUSDT", "{symbol}") for path in EXAMPLES}
+    assert shown == {path for path in paths if not path.startswith("/admin")}

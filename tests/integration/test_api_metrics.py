@@ -55,9 +55,9 @@ async def store_two_days(url: str) -> Journal:
 async def test_a_symbol_on_its_own(url: str, client: Client) -> None:
     await store_two_days(url)
     told = await get(client, "/portfolio/positions/btcusdt")
-    assert (told["symbol"], told["pnl"]["realized_pnl"], told["pnl"]["unrealized_pnl"]) == ("BTCUSDT", "30", "40")
-    assert [row["quantity"] for row in told["open"]] == ["0.5"]
-    assert told["closed"] == []
+    assert (told["symbol"], told["earned"]["realized_pnl"], told["earned"]["unrealized_pnl"]) == ("BTCUSDT", "30", "40")
+    assert [row["quantity"] for row in told["open_positions"]] == ["0.5"]
+    assert told["closed_positions"] == []
     missing = await client.get("/portfolio/positions/DOGEUSDT")
     assert (missing.status_code, "never traded" in missing.json()["detail"]) == (404, True)
 
