@@ -165,6 +165,12 @@ class Settings(BaseSettings):
         validation_alias=_named("PORTFOLIO_BALANCE_SYNC_INTERVAL_S"),
         description="Time between balance syncs with the exchange.",
     )
+    flow_sync_interval_s: float = Field(
+        3_600.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_FLOW_SYNC_INTERVAL_S"),
+        description="Time between readings of the histories of deposits, conversions and other flows.",
+    )
 
     # -- this machine
     data_dir: Path = Field(

@@ -133,6 +133,42 @@ class _Trade(msgspec.Struct, rename="camel"):
     is_maker: bool = False
 
 
+class _Allocation(msgspec.Struct, rename="camel"):
+    symbol: str
+    allocation_id: int
+    order_id: int
+    price: Decimal
+    qty: Decimal
+    quote_qty: Decimal
+    commission: Decimal
+    commission_asset: str
+    time: int
+    is_buyer: bool
+    is_maker: bool = False
+
+
+class _PreventedMatch(msgspec.Struct, rename="camel"):
+    symbol: str
+    prevented_match_id: int
+    taker_order_id: int
+    maker_order_id: int
+    self_trade_prevention_mode: str
+    price: Decimal
+    transact_time: int
+    taker_prevented_quantity: Decimal | None = None
+    maker_prevented_quantity: Decimal | None = None
+
+
+class PreventedOrder(msgspec.Struct, frozen=True, rename="camel"):
+    """An order of `GET /api/v3/allOrders`, as far as a prevented match needs it."""
+
+    symbol: str
+    order_id: int
+    side: Side
+    prevented_match_id: int | None = None
+    client_order_id: str = ""
+
+
 class _Account(msgspec.Struct, rename="camel"):
     balances: list[dict[str, Any]]
     update_time: int = 0
@@ -196,6 +232,73 @@ def decode_trade(row: object, catalogue: Catalogue) -> Fill:
         )
     except _MISREAD as error:
         raise MalformedEvent(f"row of myTrades cannot be read: {error}") from error
+
+
+def decode_allocation(row: object, catalogue: Catalogue) -> Fill:
+    """Read one row of `GET /api/v3/myAllocations`: an execution by smart order routing, which `myTrades` lacks.
+
+    Raises:
+        MalformedEvent: It is no such row.
+        UnknownSymbol: A symbol that the catalogue does not list.
+    """
+    try:
+        found = msgspec.convert(row, _Allocation)
+        instrument = catalogue.instrument(found.symbol)
+        return Fill(
+            time_us=epoch_us(found.time),
+            symbol=found.symbol,
+            base=instrument.base,
+            quote=instrument.quote,
+            side=Side.BUY if found.is_buyer else Side.SELL,
+            price=found.price,
+            quantity=found.qty,
+            quote_quantity=found.quote_qty,
+            trade_id=found.allocation_id,
+            order_id=found.order_id,
+            fee=found.commission,
+            fee_asset=found.commission_asset if found.commission else "",
+            execution=ExecutionKind.ALLOCATION,
+            maker=found.is_maker,
+        )
+    except _MISREAD as error:
+        raise MalformedEvent(f"row of myAllocations cannot be read: {error}") from error
+
+
+def decode_prevented_match(row: object, order: PreventedOrder, catalogue: Catalogue) -> Fill | None:
+    """Read one row of `GET /api/v3/myPreventedMatches`, asked for by one of the account's orders.
+
+    Only the mode `TRANSFER` moves balances: the quantity by which both orders were reduced, and its notional.
+
+    Returns:
+        The execution; None where nothing was transferred.
+
+    Raises:
+        MalformedEvent: It is no such row.
+        UnknownSymbol: A symbol that the catalogue does not list.
+    """
+    try:
+        found = msgspec.convert(row, _PreventedMatch)
+        reduced = [found.taker_prevented_quantity, found.maker_prevented_quantity]
+        quantities = [quantity for quantity in reduced if quantity is not None]
+        if found.self_trade_prevention_mode != "TRANSFER" or not quantities:
+            return None
+        instrument = catalogue.instrument(found.symbol)
+        return Fill(
+            time_us=epoch_us(found.transact_time),
+            symbol=found.symbol,
+            base=instrument.base,
+            quote=instrument.quote,
+            side=order.side,
+            price=found.price,
+            quantity=min(quantities),
+            trade_id=found.prevented_match_id,
+            order_id=order.order_id,
+            execution=ExecutionKind.PREVENTION,
+            maker=order.order_id == found.maker_order_id,
+            client_order_id=order.client_order_id,
+        )
+    except _MISREAD as error:
+        raise MalformedEvent(f"row of myPreventedMatches cannot be read: {error}") from error
 
 
 def decode_account(answer: object) -> BalanceReport:

@@ -57,6 +57,11 @@ class FlowHistories:
         """How long ago the histories were read."""
         return self._rest.exchange_time_us() - self.read_us
 
+    @property
+    def assets(self) -> set[str]:
+        """The assets that the histories name."""
+        return {movement.asset for movement in self._movements.values()}
+
     async def read(self, published: Published, *, first_trade_us: int | None = None) -> None:
         """Read what is new, and what may still name a flow of the log.
 

@@ -12,7 +12,9 @@ from infra.binance.times import milliseconds
 from infra.settings import Settings
 from portfolio.events import BalanceReport, Event
 from portfolio.money import plain
+from streams.gateway.confirmation import PATIENCE_S, Confirmation
 from streams.gateway.enrich import Enricher
+from streams.gateway.flows import FlowHistories
 from streams.gateway.inbox import Inbox, Item
 from streams.gateway.log import AccountLog
 from streams.gateway.published import Quantities
@@ -25,6 +27,13 @@ _DAY_US = 86_400_000_000
 _STREAM_LAG_MAX_S = 5.0
 _STALE_RETRY_S = 0.5
 _LOOKS_BEFORE_RESYNC = 3
+_STEP_MAX_S = 1.0
+_FLOW_LOOKS_S = (1.0, 5.0, 30.0, 120.0, 600.0)
+"""Pauses between readings of the histories after a flow without a kind; then it is left to the periodic reading.
+
+Binance's histories tell of some things at once and of others after minutes."""
+
+_FLOW_AGE_MAX_US = 3_600_000_000
 
 
 class OutOfStep(RuntimeError):
@@ -47,6 +56,7 @@ class LivePhase:
         enricher: Enricher,
         account_log: AccountLog,
         inbox: Inbox,
+        histories: FlowHistories,
         synced_us: int,
     ) -> None:
         """Prepare; a full sync came before.
@@ -57,6 +67,7 @@ class LivePhase:
             enricher: Adds the rates.
             account_log: Where to publish.
             inbox: What the stream brought and brings.
+            histories: What tells of flows.
             synced_us: The account update up to which the sync has published everything.
         """
         self._settings = settings
@@ -64,6 +75,10 @@ class LivePhase:
         self._enricher = enricher
         self._log = account_log
         self._inbox = inbox
+        self._histories = histories
+        self._confirmation = Confirmation(synced_us)
+        self._flow_seen = asyncio.Event()
+        self._is_history_read = False
         self._updated_us = synced_us
         self._account: BalanceReport | None = None
         self._account_deadline = 0.0
@@ -82,49 +97,95 @@ class LivePhase:
             OutOfStep: A full sync is needed.
             LogUnavailable: Kafka did not confirm.
         """
-        reader = asyncio.create_task(self._read_balances())
+        readers = [asyncio.create_task(work) for work in (self._read_balances(), self._read_histories())]
         try:
             while True:
                 await self._step()
-                if reader.done():
-                    await reader
+                for reader in readers:
+                    if reader.done():
+                        await reader
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
 
     async def _step(self) -> None:
         due_s = (self._next_valuation_us - self._rest.exchange_time_us()) / 1_000_000
-        items = await self._inbox.take(EVENTS_PER_PAGE_MAX // 2, min(due_s, 1.0))
+        longest_s = PATIENCE_S / 4 if self._confirmation.is_waiting else _STEP_MAX_S
+        items = await self._inbox.take(EVENTS_PER_PAGE_MAX // 2, min(due_s, longest_s))
         await self._log.publish(await self._events(items))
         self.last_event_us = max(self.last_event_us, self._log.published.last_time_us)
         if any(isinstance(item, Notice) and item.kind.ends_the_stream for item in items):
             raise StreamLost("the exchange has ended the stream")
+        if self._confirmation.is_overdue:
+            raise OutOfStep("balances do not follow from what the stream told: something was lost")
+        await self._classify_flows()
         await self._compare_balances()
         if self._rest.exchange_time_us() >= self._next_valuation_us:
             await self._value()
 
     async def _events(self, items: Sequence[Item]) -> list[Event]:
+        for item in items:
+            self._take(item)
         events: list[Event] = []
         quantities = Quantities(self._log.published.quantities.held)
-        for item in items:
+        for item in self._confirmation.release(quantities.held):
             match item:
                 case ReportedFill():
-                    if self._log.published.is_new(item.fill):
-                        events.append(await self._enricher.fill(item.fill))
-                        quantities.apply(item.fill)
+                    events.append(await self._enricher.fill(item.fill))
+                    quantities.apply(item.fill)
                 case ReportedFlow():
-                    if self._log.published.is_new(item.flow):
-                        events.extend(await with_valuation(item.flow, quantities, self._enricher))
+                    events.extend(await with_valuation(item.flow, quantities, self._enricher))
+                    self._flow_seen.set()
                 case ReportedBalances():
                     events.append(item.report)
                     self._updated_us = max(self._updated_us, item.report.time_us)
-                case Notice():
-                    level = logging.WARNING if item.kind is NoticeKind.EXTERNAL_LOCK else logging.DEBUG
-                    log.log(level, "%s: %s", item.name, item.raw)
-                case BalanceReport():
-                    self._account = item
-                    self._account_deadline = asyncio.get_running_loop().time() + _STREAM_LAG_MAX_S
         return events
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case ReportedFill():
+                if self._log.published.is_new(item.fill):
+                    self._confirmation.add(item)
+            case ReportedFlow():
+                if self._log.published.is_new(item.flow):
+                    self._confirmation.add(item)
+            case ReportedBalances():
+                self._confirmation.add(item)
+            case Notice():
+                level = logging.WARNING if item.kind is NoticeKind.EXTERNAL_LOCK else logging.DEBUG
+                log.log(level, "%s: %s", item.name, item.raw)
+            case BalanceReport():
+                self._account = item
+                self._account_deadline = asyncio.get_running_loop().time() + _STREAM_LAG_MAX_S
+
+    # -- flows
+
+    async def _read_histories(self) -> None:
+        """Read the histories every interval, and a few times after a flow whose kind is not known."""
+        looks = 0 if self._has_recent_flows() else len(_FLOW_LOOKS_S)
+        while True:
+            is_waiting = looks < len(_FLOW_LOOKS_S) and self._has_recent_flows()
+            wait_s = _FLOW_LOOKS_S[looks] if is_waiting else self._settings.flow_sync_interval_s
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._flow_seen.wait()
+            except TimeoutError:
+                await self._histories.read(self._log.published)
+                self._is_history_read = True
+                looks += 1
+            else:
+                self._flow_seen.clear()
+                looks = 0
+
+    def _has_recent_flows(self) -> bool:
+        oldest_us = self._rest.exchange_time_us() - _FLOW_AGE_MAX_US
+        return any(flow.time_us > oldest_us for flow in self._log.published.unclassified.values())
+
+    async def _classify_flows(self) -> None:
+        if self._is_history_read:
+            self._is_history_read = False
+            await self._log.publish(self._histories.reclassifications(self._log.published))
 
     # -- balances
 
@@ -161,6 +222,7 @@ class LivePhase:
             self._look(gaps)
             return
         self._looks, self._gaps = 0, {}
+        self._histories.covered()
         self.last_sync_us = self._rest.exchange_time_us()
         await self._log.publish(
             [BalanceReport(time_us=max(account.time_us, self._updated_us), balances=account.balances, complete=True)]

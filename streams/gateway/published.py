@@ -87,6 +87,7 @@ class Published:
         last_time_us: Time of the newest event; zero before the first.
         events: Number of events that were new.
         unclassified: The flows whose kind is not known, by id.
+        updated_us: Time of the newest balances that the exchange reported; zero before the first.
     """
 
     def __init__(self) -> None:
@@ -95,6 +96,7 @@ class Published:
         self.last_time_us = 0
         self.events = 0
         self._last: dict[tuple[str, ExecutionKind], _LastExecution] = {}
+        self.updated_us = 0
         self.unclassified: dict[str, Unclassified] = {}
         self._flows: set[str] = set()
         self._corrections: set[str] = set()
@@ -109,6 +111,7 @@ class Published:
             {asset: holding.quantity for asset, holding in book.holdings.items() if holding.quantity}
         )
         published.assets = {*book.holdings, *book.exchange, *book.marks, *book.fees_by_asset}
+        published.updated_us = max((balance.time_us for balance in book.exchange.values()), default=0)
         published._flows = set(book.flows)
         published._corrections = set(book.adjustments)
         published.unclassified = {
@@ -143,7 +146,11 @@ class Published:
 
         The last id itself is asked for again: a self-trade has two rows with it.
         """
-        last = self._last.get((symbol, ExecutionKind.TRADE))
+        return self.next_id(symbol, ExecutionKind.TRADE)
+
+    def next_id(self, symbol: str, execution: ExecutionKind) -> int:
+        """The same for any kind of execution."""
+        last = self._last.get((symbol, execution))
         return 0 if last is None else last.id
 
     def is_new(self, event: Event) -> bool:
@@ -187,6 +194,7 @@ class Published:
                 self._corrections.add(event.id)
             case BalanceReport():
                 self.assets |= event.balances.keys()
+                self.updated_us = max(self.updated_us, event.time_us)
             case _:
                 pass
 

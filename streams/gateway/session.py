@@ -12,6 +12,7 @@ from infra.binance.rest import BinanceRest
 from infra.binance.user_feed import UserFeed, open_user_feed
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
+from streams.gateway.flows import FlowHistories
 from streams.gateway.inbox import Inbox
 from streams.gateway.live import LivePhase, OutOfStep
 from streams.gateway.log import AccountLog
@@ -32,6 +33,7 @@ class Sessions:
 
     Attributes:
         live: The live phase of the last session that had one.
+        histories: What the exchange tells of the account's flows.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Sessions:
             status: What operators are told of it.
         """
         self.live: LivePhase | None = None
+        self.histories = FlowHistories(rest)
         self._settings = settings
         self._account = account
         self._rest = rest
@@ -88,7 +91,15 @@ class Sessions:
             reader = asyncio.create_task(self._read(feed, inbox, catalogue, account_log))
             try:
                 synced_us = await FullSync(
-                    rest=self._rest, catalogue=catalogue, enricher=enricher, account_log=account_log, inbox=inbox
+                    rest=self._rest,
+                    catalogue=catalogue,
+                    enricher=enricher,
+                    account_log=account_log,
+                    inbox=inbox,
+                    histories=self.histories,
+                    status=self._status,
+                    spool_path=self._settings.data_dir / "gateway" / f"{self._account.name}.sqlite",
+                    origin=self._settings.binance_rest_url,
                 ).run()
                 live = self.live = LivePhase(
                     settings=self._settings,
@@ -96,6 +107,7 @@ class Sessions:
                     enricher=enricher,
                     account_log=account_log,
                     inbox=inbox,
+                    histories=self.histories,
                     synced_us=synced_us,
                 )
                 self._status.state = GatewayState.LIVE

@@ -1,25 +1,36 @@
-"""Fills of many symbols, sorted by time, on disk rather than in memory.
+"""Fills of many symbols, sorted by time, on disk rather than in memory; with them, how far each symbol was read.
 
 The first sync must know the whole history before it can publish the first event (what was held before it follows from
-what is held after it), and a history may have millions of fills.
+what is held after it), and a history may have millions of fills. So what was read is kept: whoever is killed meanwhile
+goes on where it was. What is published is in the log and leaves the spool.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from portfolio.events import Fill
+from portfolio.duplicates import fingerprint
+from portfolio.events import ExecutionKind, Fill
+from streams.gateway.published import Published
 
+log = logging.getLogger(__name__)
+
+_VERSION = 1
 _SCHEMA = """
 CREATE TABLE fill (
     symbol TEXT, execution TEXT, trade_id INTEGER, order_id INTEGER, sort_time_us INTEGER, event BLOB,
     PRIMARY KEY (symbol, execution, trade_id, order_id)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE symbol (symbol TEXT PRIMARY KEY, next_id INTEGER, whole_us INTEGER) WITHOUT ROWID;
+CREATE TABLE about (origin TEXT);
 """
+_TABLES = ("fill", "symbol", "about")
 _ORDERED = """
 SELECT event FROM fill ORDER BY sort_time_us, symbol, execution, trade_id, order_id
 """
@@ -30,13 +41,20 @@ _decoder = msgspec.msgpack.Decoder(Fill)
 
 
 class FillSpool:
-    """A temporary store of fills; each is kept once, whoever brings it first."""
+    """A store of fills that are to be published; each is kept once, whoever brings it first."""
 
-    def __init__(self) -> None:
-        # An empty name is a private database that SQLite keeps on disk as far as it must, and removes at the end.
-        self._database = sqlite3.connect("")
-        self._database.execute(_SCHEMA)
+    def __init__(self, path: Path | None = None, *, origin: str = "") -> None:
+        """Open the spool that was left behind, or an empty one.
+
+        Args:
+            path: Where it is kept; None, or where that is not possible: in a private database that goes with it.
+            origin: Whose fills they are: what was kept for another exchange or account is forgotten.
+        """
+        self._database = _open(path)
+        if self._read_origin() != origin:
+            self._make(origin)
         self._latest_us: dict[str, int] = {}
+        self._read_latest()
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +70,102 @@ class FillSpool:
 
     def add(self, fills: Iterable[Fill]) -> None:
         """Keep fills that are not kept yet; those of a symbol come in the order of their id."""
+        with self._database:
+            self._insert(fills)
+
+    def add_page(self, symbol: str, fills: Iterable[Fill], *, next_id: int, whole_us: int | None) -> None:
+        """Keep a page of a symbol's history, and where the next one begins, in one step.
+
+        Args:
+            symbol: The symbol.
+            fills: What is new of the page.
+            next_id: The id from which to go on.
+            whole_us: When it was asked for, if it was the last page; epoch microseconds.
+        """
+        with self._database:
+            self._insert(fills)
+            self._database.execute("INSERT OR REPLACE INTO symbol VALUES (?, ?, ?)", (symbol, next_id, whole_us))
+
+    def next_id(self, symbol: str) -> int | None:
+        """The id from which to go on with a symbol; None where nothing of it was read."""
+        with closing(self._database.execute("SELECT next_id FROM symbol WHERE symbol = ?", (symbol,))) as cursor:
+            row = cursor.fetchone()
+        return None if row is None else int(row[0])
+
+    @property
+    def symbols(self) -> set[str]:
+        """The symbols of the fills that are kept."""
+        return set(self._latest_us)
+
+    def whole_symbols(self, since_us: int) -> set[str]:
+        """The symbols whose history was read to its end after a time."""
+        query = "SELECT symbol FROM symbol WHERE whole_us > ?"
+        with closing(self._database.execute(query, (since_us,))) as cursor:
+            return {symbol for (symbol,) in cursor}
+
+    def has(self, fill: Fill) -> bool:
+        """Whether this fill is kept, with what it moves."""
+        key = (fill.symbol, fill.execution, fill.trade_id, fill.order_id)
+        query = "SELECT event FROM fill WHERE symbol = ? AND execution = ? AND trade_id = ? AND order_id = ?"
+        with closing(self._database.execute(query, key)) as cursor:
+            row = cursor.fetchone()
+        return row is not None and fingerprint(_decoder.decode(row[0])) == fingerprint(fill)
+
+    def forget(self, symbol: str) -> None:
+        """Forget what was read of a symbol."""
+        with self._database:
+            self._database.execute("DELETE FROM fill WHERE symbol = ?", (symbol,))
+            self._database.execute("DELETE FROM symbol WHERE symbol = ?", (symbol,))
+        self._latest_us.pop(symbol, None)
+
+    def drop_published(self, published: Published) -> None:
+        """Remove what the log has."""
+        cursors = [
+            (symbol, execution, published.next_id(symbol, execution))
+            for symbol in published.symbols
+            for execution in ExecutionKind
+        ]
+        done = [fill for cursor in cursors for fill in self._at(*cursor) if not published.is_new(fill)]
+        with self._database:
+            self._database.executemany("DELETE FROM fill WHERE symbol = ? AND execution = ? AND trade_id < ?", cursors)
+            self._database.executemany(
+                "DELETE FROM fill WHERE symbol = ? AND execution = ? AND trade_id = ? AND order_id = ?",
+                [(fill.symbol, fill.execution, fill.trade_id, fill.order_id) for fill in done],
+            )
+        self._read_latest()
+
+    def clear(self) -> None:
+        """Everything is published: forget it all."""
+        with self._database:
+            self._database.execute("DELETE FROM fill")
+            self._database.execute("DELETE FROM symbol")
+        self._latest_us.clear()
+
+    def ordered(self) -> Iterator[Fill]:
+        """All fills by time, those of a symbol by id."""
+        with closing(self._database.execute(_ORDERED)) as cursor:
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                for (event,) in rows:
+                    yield _decoder.decode(event)
+
+    @property
+    def first_time_us(self) -> int | None:
+        """Time of the oldest fill; None where there is none."""
+        with closing(self._database.execute("SELECT min(sort_time_us) FROM fill")) as cursor:
+            time_us = cursor.fetchone()[0]
+        return None if time_us is None else int(time_us)
+
+    def _at(self, symbol: str, execution: ExecutionKind, trade_id: int) -> list[Fill]:
+        query = "SELECT event FROM fill WHERE symbol = ? AND execution = ? AND trade_id = ?"
+        with closing(self._database.execute(query, (symbol, execution, trade_id))) as cursor:
+            return [_decoder.decode(event) for (event,) in cursor]
+
+    def _read_latest(self) -> None:
+        query = "SELECT symbol, max(sort_time_us) FROM fill GROUP BY symbol"
+        with closing(self._database.execute(query)) as cursor:
+            self._latest_us = dict(cursor)
+
+    def _insert(self, fills: Iterable[Fill]) -> None:
         rows = []
         for fill in fills:
             # Within a symbol the id is the order, whatever the times say: the ledger rejects what steps back in it.
@@ -60,12 +174,52 @@ class FillSpool:
             rows.append(
                 (fill.symbol, fill.execution, fill.trade_id, fill.order_id, sort_time_us, _encoder.encode(fill))
             )
-        with self._database:
-            self._database.executemany("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._database.executemany("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def ordered(self) -> Iterator[Fill]:
-        """All fills by time, those of a symbol by id."""
-        with closing(self._database.execute(_ORDERED)) as cursor:
-            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                for (event,) in rows:
-                    yield _decoder.decode(event)
+    def _read_origin(self) -> str | None:
+        if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            return None
+        row = self._database.execute("SELECT origin FROM about").fetchone()
+        return None if row is None else str(row[0])
+
+    def _make(self, origin: str) -> None:
+        for table in _TABLES:
+            self._database.execute(f"DROP TABLE IF EXISTS {table}")
+        self._database.executescript(_SCHEMA)
+        self._database.execute("INSERT INTO about VALUES (?)", (origin,))
+        self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        self._database.commit()
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    """The database of a path; without one, a private database that SQLite keeps on disk as far as it must."""
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _open_file(path)
+        except (OSError, sqlite3.OperationalError) as error:
+            log.warning("%s cannot be used (%s): a backfill that is interrupted will begin anew", path, error)
+        except sqlite3.DatabaseError as error:
+            log.warning("%s is damaged (%s): it is begun anew", path, error)
+            path.unlink()
+            return _open_file(path)
+    return sqlite3.connect("")
+
+
+def _open_file(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=0)
+    try:
+        _prepare(database)
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    for statement in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+        database.execute(f"PRAGMA {statement}").fetchall()
+    if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("it fails its check")
+    # One gateway at a time: writing takes the lock, which is kept to the end.
+    database.execute(f"PRAGMA user_version = {database.execute('PRAGMA user_version').fetchone()[0]}")

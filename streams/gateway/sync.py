@@ -11,31 +11,39 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
 from infra.binance.catalogue import Catalogue
 from infra.binance.prices import DAY_MS, MINUTE_MS
-from infra.binance.rest import ROWS_MAX, BinanceRest
+from infra.binance.rest import BinanceRest
+from infra.binance.times import milliseconds
 from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind
 from portfolio.money import ZERO, exact_arithmetic
+from streams.gateway.backfill import Backfill, Progress, open_symbols
+from streams.gateway.classification import DIFFERENCE_PREFIX
+from streams.gateway.discovery import ALL_MAX, first_symbols, later_symbols, suspects
 from streams.gateway.enrich import Enricher
+from streams.gateway.flows import FlowHistories
 from streams.gateway.inbox import Inbox
 from streams.gateway.log import AccountLog
 from streams.gateway.published import Quantities
 from streams.gateway.spool import FillSpool
+from streams.gateway.status import GatewayStatus
 from streams.records import EVENTS_PER_PAGE_MAX
 
 log = logging.getLogger(__name__)
 
-_SYMBOLS_ALL_MAX = 100
-"""An exchange that lists no more symbols than this is asked for the trades of all of them."""
-
 _LOOKS_MAX = 20
 _LOOK_INTERVAL_S = 0.5
 _STREAM_LAG_MAX_S = 3.0
-_PROGRESS_FILLS = 10_000
+_PROGRESS_EVENTS = 1_000
 _DAY_US = DAY_MS * 1_000
+_HISTORIES_AGE_MAX_US = 60_000_000
+_NAMES_SHOWN = 8
+_UPDATE_DOUBT_US = 1_000_000
+"""How far a request's time, by the exchange's clock as it is known here, may be from that of an update."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +51,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     account: BalanceReport
     flows: tuple[Flow, ...]
-    """Flows of the stream up to the time of the balances."""
+    """Flows of the stream up to the time of the balances, and those that the histories tell of, by time."""
     gaps: dict[str, Decimal]
     """What there is more of (or, negative, less of) than the events lead to, by asset."""
     missing: dict[str, Decimal]
@@ -64,7 +72,17 @@ class FullSync:
     """One full sync of one account."""
 
     def __init__(
-        self, *, rest: BinanceRest, catalogue: Catalogue, enricher: Enricher, account_log: AccountLog, inbox: Inbox
+        self,
+        *,
+        rest: BinanceRest,
+        catalogue: Catalogue,
+        enricher: Enricher,
+        account_log: AccountLog,
+        inbox: Inbox,
+        histories: FlowHistories,
+        status: GatewayStatus,
+        spool_path: Path | None = None,
+        origin: str = "",
     ) -> None:
         """Prepare.
 
@@ -74,14 +92,20 @@ class FullSync:
             enricher: Adds the rates.
             account_log: Where to publish; its state says where to go on.
             inbox: Filled by the stream, which is subscribed to already.
+            histories: What tells of flows.
+            status: Where progress is told.
+            spool_path: Where what was read is kept until it is published; None: in memory and temporary files.
+            origin: The exchange, so that what was read at another one is not taken for this one's.
         """
         self._rest = rest
         self._catalogue = catalogue
         self._enricher = enricher
         self._log = account_log
         self._inbox = inbox
-        self._paged: set[str] = set()
-        self._next_ids: dict[str, int] = {}
+        self._histories = histories
+        self._status = status
+        self._spool_path = spool_path
+        self._origin = origin
         self._pending: list[Event] = []
 
     async def run(self) -> int:
@@ -90,77 +114,117 @@ class FullSync:
         Returns:
             The time of the account's last update that is covered.
         """
-        with FillSpool() as spool:
-            await self._page_known(spool)
-            settled = await self._settle(spool)
+        published = self._log.published
+        with FillSpool(self._spool_path, origin=self._origin) as spool:
+            spool.drop_published(published)
+            backfill = Backfill(
+                rest=self._rest, catalogue=self._catalogue, published=published, spool=spool, status=self._status
+            )
+            await self._read(spool, backfill)
+            settled = await self._settle(spool, backfill)
             await self._publish(spool, settled)
+            spool.clear()
+        self._histories.covered()
+        await self._log.publish(self._histories.reclassifications(published))
         self._inbox.drop_up_to(settled.account.time_us)
         return settled.account.time_us
 
     # -- reading
 
-    async def _page_known(self, spool: FillSpool) -> None:
-        if len(self._catalogue) <= _SYMBOLS_ALL_MAX:
-            await self._page_trades(spool, [instrument.symbol for instrument in self._catalogue])
-        else:
-            await self._page_trades(spool, self._log.published.symbols)
+    async def _read(self, spool: FillSpool, backfill: Backfill) -> None:
+        """Read the histories, and the trades of the symbols that are likely to have some."""
+        published = self._log.published
+        account = await self._rest.account()
+        is_same = milliseconds(account.time_us) <= milliseconds(published.updated_us)
+        if not published.is_empty and is_same and not spool.symbols and not self._gaps(account):
+            log.info("nothing has happened at the exchange since the log was written")
+            return
+        # What was asked for after the account's last update need not be asked for again.
+        backfill.asked = spool.whole_symbols(account.time_us + _UPDATE_DOUBT_US) if account.time_us else set()
+        symbols = spool.symbols | await self._likely_symbols(account)
+        await backfill.read(symbols - backfill.asked)
+        if published.is_empty:
+            await self._histories.read(published, first_trade_us=spool.first_time_us)
+        elif self._histories.age_us > _HISTORIES_AGE_MAX_US:
+            await self._histories.read(published)
 
-    async def _page_trades(self, spool: FillSpool, symbols: Iterable[str]) -> set[str]:
-        """Read the trades of symbols that are not in the log; returns the assets that they name."""
-        assets: set[str] = set()
-        for symbol in sorted(symbols):
-            self._paged.add(symbol)
-            while True:
-                from_id = self._next_ids.get(symbol, self._log.published.next_trade_id(symbol))
-                fills = await self._rest.trades(symbol, from_id, self._catalogue)
-                spool.add(fill for fill in fills if self._log.published.is_new(fill))
-                for fill in fills:
-                    assets |= {fill.base, fill.quote, fill.fee_asset} - {""}
-                if fills:
-                    self._next_ids[symbol] = fills[-1].trade_id
-                if len(fills) < ROWS_MAX:
-                    break
-                log.info("%s: read trades up to id %d; weight used %d", symbol, from_id, self._rest.weight_used)
-        return assets
+    async def _likely_symbols(self, account: BalanceReport) -> set[str]:
+        published = self._log.published
+        if not published.is_empty:
+            known = later_symbols(self._catalogue, published.symbols)
+            return known or await open_symbols(self._rest, self._catalogue)
+        if len(self._catalogue) <= ALL_MAX:
+            return first_symbols(self._catalogue, set())
+        await self._histories.read(published)
+        assets = account.balances.keys() | self._histories.assets
+        return first_symbols(self._catalogue, assets) | await open_symbols(self._rest, self._catalogue)
 
-    async def _page_suspects(self, spool: FillSpool, suspects: set[str]) -> None:
-        """Read the trades of every symbol that touches an asset in question, and on to where those lead."""
-        while suspects:
-            symbols = {
-                instrument.symbol
-                for instrument in self._catalogue
-                if instrument.symbol not in self._paged and {instrument.base, instrument.quote} & suspects
-            }
-            suspects = await self._page_trades(spool, symbols) - suspects
+    def _gaps(self, account: BalanceReport) -> dict[str, Decimal]:
+        totals = {asset: balance.total for asset, balance in account.balances.items()}
+        return self._log.published.quantities.gaps(totals)
 
-    async def _settle(self, spool: FillSpool) -> Settled:
+    async def _settle(self, spool: FillSpool, backfill: Backfill) -> Settled:
         """Read the balances until what is known explains them, or fails to in the same way twice."""
         before: Settled | None = None
-        for look in range(_LOOKS_MAX):
-            settled = await self._look(spool)
+        looks = 0
+        while looks < _LOOKS_MAX:
+            settled = await self._look(spool, backfill)
             if not settled.gaps and not settled.missing:
                 return settled
             if before is not None and before.unexplained == settled.unexplained:
                 return settled
+            log.debug("look %d: unexplained %s", looks, settled.unexplained)
+            if await self._read_suspects(backfill, set(settled.gaps) | set(settled.missing)):
+                continue
             before = settled
-            log.debug("look %d: unexplained %s", look, settled.unexplained)
-            await self._page_suspects(spool, set(settled.gaps) | set(settled.missing))
-            # REST may show a trade later than the balances that it changed.
-            active = {symbol for symbol in self._next_ids if self._touches(symbol, settled.unexplained)}
-            await self._page_trades(spool, active)
+            looks += 1
+            await self._look_closer(backfill, settled)
             await asyncio.sleep(_LOOK_INTERVAL_S)
         raise SyncUnsettled(f"balances and trades did not come to rest in {_LOOKS_MAX} looks")
 
-    def _touches(self, symbol: str, assets: Iterable[str]) -> bool:
-        instrument = self._catalogue.instrument(symbol)
-        return bool({instrument.base, instrument.quote} & set(assets))
+    async def _read_suspects(self, backfill: Backfill, assets: set[str]) -> bool:
+        """Read the next group of symbols that may explain a difference; returns whether there was one."""
+        for symbols in suspects(self._catalogue, assets, self._log.published.symbols, backfill.asked):
+            log.info(
+                "the balances of %s are not explained: asking for trades of %d symbols", _few(assets), len(symbols)
+            )
+            await backfill.read(symbols)
+            return True
+        return False
 
-    async def _look(self, spool: FillSpool) -> Settled:
+    async def _look_closer(self, backfill: Backfill, settled: Settled) -> None:
+        """Read again what may have told late, and what only a difference is reason enough to ask for."""
+        unexplained = set(settled.unexplained)
+        touching = {symbol for symbol in backfill.asked if self._sides(symbol) & unexplained}
+        # REST may show a trade later than the balances that it changed.
+        await backfill.read(touching & backfill.active)
+        both = {symbol for symbol in touching if self._sides(symbol) <= unexplained}
+        await backfill.read_others(both, self._log.published.last_time_us)
+        if not self._log.published.is_empty:
+            await self._histories.read(self._log.published)
+
+    def _sides(self, symbol: str) -> set[str]:
+        instrument = self._catalogue.instrument(symbol)
+        return {instrument.base, instrument.quote}
+
+    async def _look(self, spool: FillSpool, backfill: Backfill) -> Settled:
         account = await self._rest.account()
         await self._inbox.caught_up(account.time_us, _STREAM_LAG_MAX_S)
-        fills, flows = self._inbox.up_to(account.time_us)
-        spool.add(fill for fill in fills if self._log.published.is_new(fill))
-        flows = [flow for flow in flows if self._log.published.is_new(flow)]
+        fills, told = self._inbox.up_to(account.time_us)
+        published = self._log.published
+        fills = [fill for fill in fills if published.is_new(fill)]
+        # A symbol that trades now may have traded before, unseen.
+        await backfill.read({fill.symbol for fill in fills} - backfill.asked)
+        spool.add(fills)
+        told = [flow for flow in told if published.is_new(flow)]
+        bare = await self._explained(spool, account, told)
+        missed = self._histories.explaining(published, bare.unexplained, account.time_us, told)
+        if not missed:
+            return bare
+        return await self._explained(spool, account, sorted([*told, *missed], key=lambda flow: flow.time_us))
+
+    async def _explained(self, spool: FillSpool, account: BalanceReport, flows: list[Flow]) -> Settled:
+        """What trades and flows leave unexplained of the balances."""
         quantities = Quantities(self._log.published.quantities.held)
         events = _merged(spool, flows, account.time_us)
         while page := tuple(itertools.islice(events, EVENTS_PER_PAGE_MAX)):
@@ -184,13 +248,15 @@ class FullSync:
         await self._publish_ahead(ahead, start_us, account_time_us, is_first=is_first)
         quantities = Quantities(published.quantities.held)
         midnight_us = _next_midnight(published.last_time_us or start_us)
-        count = 0
+        count, expected = 0, len(spool) + len(settled.flows)
+        progress = Progress("publishing", self._status, self._rest.exchange_time_us())
         for event in _chain(first, events):
             midnight_us = await self._pass_midnights(midnight_us, event.time_us, quantities)
             await self._add(event, quantities)
             count += 1
-            if count % _PROGRESS_FILLS == 0:
-                log.info("backfill: %d of %d events published", count, len(spool) + len(settled.flows))
+            if count % _PROGRESS_EVENTS == 0:
+                progress.note(count, count / expected, self._rest.exchange_time_us())
+        progress.end()
         await self._pass_midnights(midnight_us, account_time_us, quantities)
         for asset, quantity in after.items():
             flow = _difference(asset, quantity, account_time_us, "after")
@@ -295,11 +361,16 @@ def _difference(asset: str, quantity: Decimal, time_us: int, place: str) -> Flow
     """A difference found at a time; found again at that time, it is the same flow."""
     return Flow(
         time_us=time_us,
-        id=f"difference:{time_us}:{place}:{asset}",
+        id=f"{DIFFERENCE_PREFIX}{time_us}:{place}:{asset}",
         asset=asset,
         quantity=quantity,
         kind=FlowKind.UNCLASSIFIED,
     )
+
+
+def _few(assets: Iterable[str]) -> str:
+    names = sorted(assets)
+    return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
 def _next_midnight(time_us: int) -> int:

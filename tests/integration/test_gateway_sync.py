@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind, Valuati
 from portfolio.reconciliation import reconcile
 from streams.creation import ensure_topics
 from streams.gateway.enrich import Enricher
+from streams.gateway.flows import FlowHistories
 from streams.gateway.inbox import Inbox
 from streams.gateway.log import AccountLog, open_producer
+from streams.gateway.status import GatewayStatus
 from streams.gateway.sync import FullSync
 from tests.support.gateway import folded, holdings, read_log
 from tests.support.scripted_exchange import ScriptedExchange, candles, connected
@@ -75,13 +78,22 @@ async def account_log(settings: Settings) -> AsyncIterator[AccountLog]:
         yield log
 
 
-async def sync(settings: Settings, exchange: ScriptedExchange) -> None:
+async def sync(settings: Settings, exchange: ScriptedExchange, spool_path: Path | None = None) -> None:
     async with connected(exchange) as rest, account_log(settings) as log:
         inbox = Inbox(rest.exchange_time_us())
         inbox.end(StreamLost("nothing happens while it syncs"))
         catalogue = await rest.catalogue()
         enricher = Enricher(reporting="USDT", catalogue=catalogue, live=LivePrices(), rest=rest)
-        await FullSync(rest=rest, catalogue=catalogue, enricher=enricher, account_log=log, inbox=inbox).run()
+        await FullSync(
+            rest=rest,
+            catalogue=catalogue,
+            enricher=enricher,
+            account_log=log,
+            inbox=inbox,
+            histories=FlowHistories(rest),
+            status=GatewayStatus(),
+            spool_path=spool_path,
+        ).run()
 
 
 @pytest.fixture

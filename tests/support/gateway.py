@@ -117,6 +117,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "PORTFOLIO_BALANCE_SYNC_INTERVAL_S": str(settings.balance_sync_interval_s),
         "PORTFOLIO_VALUATION_INTERVAL_S": str(settings.valuation_interval_s),
         "PORTFOLIO_PARTITIONS": str(settings.partitions),
+        "PORTFOLIO_DATA_DIR": str(settings.data_dir),
+        "PORTFOLIO_FLOW_SYNC_INTERVAL_S": str(settings.flow_sync_interval_s),
         "LOG_LEVEL": "INFO",
     }
 

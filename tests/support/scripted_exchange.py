@@ -24,7 +24,7 @@ class ScriptedExchange:
     async def handle(self, request: web.Request) -> web.Response:
         name = request.path.removeprefix("/api/v3/")
         self.requests.append(request)
-        script = self.scripts[name]
+        script = self.scripts.get(name, [(404, {"code": -1, "msg": "It is not in the script."})])
         if callable(script):
             return web.json_response(script(request))
         status, body, *headers = script.pop(0) if len(script) > 1 else script[0]
