@@ -8,8 +8,8 @@ from http import HTTPStatus
 import polars as pl
 
 from api import schemas
-from api.performance import Course
 from api.problems import ProblemError
+from infra.postgres.performance import Course
 from portfolio.money import exact_arithmetic
 from portfolio.performance import (
     EquityPoint,

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 
 from api import answers, measures, schemas
 from api.dependencies import AccountQuery, CallOf, common_reporting
-from api.performance import Course, course_of
 from api.periods import PeriodQuery, require_known
 from api.problems import DATA_RESPONSES
 from api.routes.portfolio import metrics
 from api.tabular import SHAPES, Listed, ShapeOf, shaped
 from infra.postgres.comparison import asset_rates, strategy_lines
+from infra.postgres.performance import Course, course_of
 from infra.postgres.view import View
 
 router = APIRouter(prefix="/metrics", tags=["metrics"], responses=DATA_RESPONSES)

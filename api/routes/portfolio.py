@@ -17,12 +17,12 @@ from api.dependencies import (
     SymbolQuery,
     common_reporting,
 )
-from api.performance import performance_of
 from api.periods import PeriodQuery, require_known
 from api.problems import DATA_RESPONSES, ProblemError
 from api.tabular import SHAPES, Listed, ShapeOf, shaped
 from infra.postgres.lines import SymbolLine
 from infra.postgres.pages import EventKey, PositionKey
+from infra.postgres.performance import performance_of
 from infra.postgres.view import View, log_positions
 from portfolio.performance import Performance
 

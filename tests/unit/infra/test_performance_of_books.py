@@ -1,6 +1,6 @@
 from decimal import Decimal
 
-from api.performance import merge_points
+from infra.postgres.performance import merge_points
 from portfolio.performance import EquityPoint
 
 
