@@ -19,8 +19,10 @@ from typing import TypedDict
 import msgspec
 import psutil
 
+from infra.embedded.checks import unwritable
 from infra.errors import RemediableError
 
+_SETTING = "PORTFOLIO_DATA_DIR"
 _POLL_S = 0.05
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _CLOCK_TOLERANCE_S = 2.0
@@ -104,12 +106,16 @@ class ManagedProcess:
             environment: The whole environment; None hands on the current one.
 
         Raises:
-            RemediableError: The program cannot be run on this machine.
+            RemediableError: The program cannot be run on this machine, or its log or record cannot be written.
         """
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self.record_file.parent.mkdir(parents=True, exist_ok=True)
-        keep_log_small(self.log_file)
-        with self.log_file.open("ab") as log:
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            self.record_file.parent.mkdir(parents=True, exist_ok=True)
+            keep_log_small(self.log_file)
+            opened = self.log_file.open("ab")
+        except OSError as error:
+            raise unwritable(self.log_file, error, setting=_SETTING) from error
+        with opened as log:
             try:
                 self._process = subprocess.Popen(
                     command,
@@ -123,7 +129,13 @@ class ManagedProcess:
             except OSError as error:
                 raise cannot_run(command[0], error) from error
         self._is_asked_to_stop = False
-        self._write_record(self._process.pid)
+        try:
+            self._write_record(self._process.pid)
+        except OSError as error:
+            # Without its record nobody would find it when this process is killed.
+            _kill_group(self._process.pid)
+            self._process.wait()
+            raise unwritable(self.record_file, error, setting=_SETTING) from error
 
     def _write_record(self, pid: int) -> None:
         try:

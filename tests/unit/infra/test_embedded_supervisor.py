@@ -1,3 +1,4 @@
+import os
 import signal
 import socket
 import sys
@@ -109,6 +110,24 @@ def test_a_port_that_is_busy_for_a_moment_only_delays_a_restart(stack: Stack) ->
 
     assert stack.supervisor.watch(lambda: pid_of(child) != first, timeout_s=5)
     assert other.process.exit_code() is None
+
+
+def test_a_disk_that_cannot_be_written_for_a_moment_only_delays_a_restart(stack: Stack) -> None:
+    child = stack.child("child")
+    stack.supervisor.start(child)
+    in_the_way = child.process.record_file.with_suffix(".part")
+    in_the_way.mkdir()
+    os.kill(pid_of(child), signal.SIGKILL)
+
+    def died() -> list[str]:
+        return [words for _, stage, words in stack.reports if stage is Stage.DIED]
+
+    assert stack.supervisor.watch(lambda: len(died()) == 2, timeout_s=10)
+    assert "cannot be written" in died()[1]
+    assert child.process.exit_code() is not None  # without a record nothing is left running
+
+    in_the_way.rmdir()
+    assert stack.supervisor.watch(lambda: child.process.exit_code() is None, timeout_s=10)
 
 
 def test_a_port_that_stays_busy_ends_the_watch_with_the_remedy(stack: Stack) -> None:
