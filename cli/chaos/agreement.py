@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -21,19 +22,29 @@ from streams.tables import is_older
 from streams.topics import ACCOUNT_EVENTS, BOOKS_CHANGELOG, PNL, TopicSpec
 
 _HISTORY_MAX = 1_000
-_FILLS_OF_POSTGRES = "SELECT symbol, trade_id, order_id FROM fills WHERE account = $1"
 
 FillKey = tuple[str, int, int]
 """Symbol, trade id, order id: a self-trade has two fills of one trade id."""
 
 
-class Verdict(NamedTuple):
-    """What the comparison came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the comparison of one or more accounts came to."""
 
-    fills: int
-    lost: int
-    duplicated: int
-    differences: list[str]
+    fills: int = 0
+    flows: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        return Verdict(
+            fills=self.fills + other.fills,
+            flows=self.flows + other.flows,
+            lost=self.lost + other.lost,
+            duplicated=self.duplicated + other.duplicated,
+            differences=[*self.differences, *other.differences],
+        )
 
     @property
     def agrees(self) -> bool:
@@ -50,38 +61,41 @@ class _Log(NamedTuple):
     differences: list[str]
 
 
-async def compare(settings: Settings, exchange: ExchangeClient) -> Verdict:
-    """Compare all books, as they are at this moment.
+async def compare(settings: Settings, account: str, exchange: ExchangeClient) -> Verdict:
+    """Compare all books of an account, as they are at this moment.
 
     Raises:
         httpx.HTTPError: Exchange or API do not answer.
         OSError, asyncpg.PostgresError, aiokafka.errors.KafkaError: Postgres or Kafka do not.
     """
-    books = await exchange.books()
-    log = await _fold_log(settings)
+    books = await exchange.books(account)
+    log = await _fold_log(settings, account)
     traded = Counter[FillKey]((trade["symbol"], trade["id"], trade["orderId"]) for trade in books["trades"])
-    stored = await _fills_of_postgres(settings)
-    kept = [log.published, stored]
+    stored = await _stored(settings, account)
+    kept = [log.published, stored.fills]
     balances = {asset: Decimal(row["free"]) + Decimal(row["locked"]) for asset, row in books["balances"].items()}
+    differences = [
+        *log.differences,
+        *_compare_balances("the fold of the log", _quantities(log.book), balances),
+        *await _compare_changelog(settings, log.book),
+        *await _compare_pnl(settings, log.book),
+        *_compare_figures("Postgres", {"flows": (stored.flows, set(log.book.flows))}),
+        *await _compare_api(settings, log.book, traded, balances),
+    ]
     return Verdict(
         fills=traded.total(),
+        flows=sum(flow["operation"] is not None for flow in books["flows"]),
         lost=len({key for fills in kept for key in traded - fills}),
         duplicated=len({key for fills in kept for key in fills - traded}),
-        differences=[
-            *log.differences,
-            *_compare_balances("the fold of the log", _quantities(log.book), balances),
-            *await _compare_changelog(settings, log.book),
-            *await _compare_pnl(settings, log.book),
-            *await _compare_api(settings, log.book, traded, balances),
-        ],
+        differences=[f"{account}: {difference}" for difference in differences],
     )
 
 
-async def _fold_log(settings: Settings) -> _Log:
+async def _fold_log(settings: Settings, account: str) -> _Log:
     book: Book | None = None
     published = Counter[FillKey]()
     differences = []
-    async for message in _records(settings, ACCOUNT_EVENTS):
+    async for message in _records(settings, account, ACCOUNT_EVENTS):
         position = LogPosition(message.partition, message.offset)
         outcome = fold_record(message.key, message.value, position=position, book=book, partitions=settings.partitions)
         if isinstance(outcome, Rejected):
@@ -100,7 +114,7 @@ async def _fold_log(settings: Settings) -> _Log:
 async def _compare_changelog(settings: Settings, book: Book) -> list[str]:
     """What a worker that takes over would start from is the fold of the log, to the byte."""
     stored = None
-    async for message in _records(settings, BOOKS_CHANGELOG):
+    async for message in _records(settings, book.account, BOOKS_CHANGELOG):
         if not is_older(message.key, message.value, stored):
             stored = message.value
     return [] if stored == encode_book(book) else ["the last book of the changelog is not the fold of the log"]
@@ -110,7 +124,7 @@ async def _compare_pnl(settings: Settings, book: Book) -> list[str]:
     told: dict[LogPosition, AccountSnapshot] = {}
     last: AccountSnapshot | None = None
     differences = []
-    async for message in _records(settings, PNL):
+    async for message in _records(settings, book.account, PNL):
         record = pnl_records.decode(message.value)
         last = record.snapshot
         with exact_arithmetic():
@@ -132,10 +146,10 @@ async def _compare_api(
     settings: Settings, book: Book, traded: Counter[FillKey], balances: dict[str, Decimal]
 ) -> list[str]:
     async with httpx.AsyncClient(base_url=api_url(settings), timeout=10, trust_env=False) as api:
-        overview = await _get(api, "overview")
-        rows = await _get(api, "balances")
-        symbols = await _get(api, "pnl-by-symbol")
-        history = await _get(api, "trade-history", limit=_HISTORY_MAX)
+        overview = await _get(api, "overview", account=book.account)
+        rows = await _get(api, "balances", account=book.account)
+        symbols = await _get(api, "pnl-by-symbol", account=book.account)
+        history = await _get(api, "trade-history", account=book.account, limit=_HISTORY_MAX)
     own = {
         "sequence": (overview["sequence"], book.sequence),
         "net_flows": (Decimal(overview["net_flows"]), book.net_flows),
@@ -164,7 +178,7 @@ def _differs(row: dict[str, Any]) -> bool:
     return Decimal(row["difference"]) != 0
 
 
-async def _get(api: httpx.AsyncClient, path: str, **parameters: int) -> Any:  # noqa: ANN401 - JSON
+async def _get(api: httpx.AsyncClient, path: str, **parameters: str | int) -> Any:  # noqa: ANN401 - JSON
     answer = await api.get(f"/portfolio/{path}", params=parameters)
     answer.raise_for_status()
     return answer.json()
@@ -184,19 +198,30 @@ def _compare_figures(who: str, pairs: dict[str, tuple[Any, Any]]) -> list[str]:
     return [f"{who}: {what} is {told}, not {true}" for what, (told, true) in pairs.items() if told != true]
 
 
-async def _fills_of_postgres(settings: Settings) -> Counter[FillKey]:
+class _Stored(NamedTuple):
+    """What Postgres has of an account."""
+
+    fills: Counter[FillKey]
+    flows: set[str]
+
+
+async def _stored(settings: Settings, account: str) -> _Stored:
     connection = await asyncpg.connect(settings.database_dsn, timeout=10)
     try:
-        rows = await connection.fetch(_FILLS_OF_POSTGRES, settings.account)
+        fills = await connection.fetch("SELECT symbol, trade_id, order_id FROM fills WHERE account = $1", account)
+        flows = await connection.fetch("SELECT id FROM flows WHERE account = $1", account)
     finally:
         await connection.close()
-    return Counter[FillKey]((row["symbol"], row["trade_id"], row["order_id"]) for row in rows)
+    return _Stored(
+        Counter[FillKey]((row["symbol"], row["trade_id"], row["order_id"]) for row in fills),
+        {row["id"] for row in flows},
+    )
 
 
-async def _records(settings: Settings, topic: TopicSpec) -> AsyncIterator[ConsumerRecord]:
-    """The account's records of a topic, from the first to the last at this moment."""
-    account = settings.account.encode()
-    partition = TopicPartition(topic.name, partition_of(settings.account, settings.partitions))
+async def _records(settings: Settings, account: str, topic: TopicSpec) -> AsyncIterator[ConsumerRecord]:
+    """An account's records of a topic, from the first to the last at this moment."""
+    key = account.encode()
+    partition = TopicPartition(topic.name, partition_of(account, settings.partitions))
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -204,7 +229,7 @@ async def _records(settings: Settings, topic: TopicSpec) -> AsyncIterator[Consum
         end = (await consumer.end_offsets([partition]))[partition]
         while await consumer.position(partition) < end:
             for message in (await consumer.getmany(partition, timeout_ms=500)).get(partition, ()):
-                if message.key == account:
+                if message.key == key:
                     yield message
     finally:
         await consumer.stop()

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,21 +14,24 @@ import httpx
 from aiokafka.errors import KafkaError
 
 from cli.chaos.agreement import Verdict, compare
+from cli.chaos.disk import Disk
 from cli.chaos.exchange import ExchangeClient, exchange_client
-from cli.chaos.plan import FaultKind, PlannedFault, plan_faults
-from cli.chaos.report import ChaosReport, FaultReport
+from cli.chaos.faults import Faults
+from cli.chaos.plan import PlannedFault, plan_faults
+from cli.chaos.report import ChaosReport, FaultReport, SkippedFault
 from cli.chaos.stack import Stack, settings_of_its_own
 from cli.chaos.watch import PnlWatch, watched_pnl
 from cli.pipeline import api_url
 from infra.settings import Settings
 
 _LIVE_TIMEOUT_S = 90.0
-_RECOVERY_TIMEOUT_S = 90.0
-_AGREEMENT_TIMEOUT_S = 90.0
+_RECOVERY_TIMEOUT_S = 120.0
+_AGREEMENT_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _COMPARE_INTERVAL_S = 1.0
 _ORDERS_A_SECOND_MAX = 50.0
 """Below the request weight that the exchange allows an address in a minute, with room for the gateway."""
+_ORDERS_PER_FLOW = 80
 
 Say = Callable[[str], None]
 
@@ -41,33 +45,43 @@ class ChaosOptions:
         faults: How many faults.
         fills: At least how many fills; trading goes on until the last fault is over.
         workers: How many workers.
+        accounts: How many accounts.
     """
 
     seed: int
     faults: int
     fills: int
     workers: int = 2
+    accounts: int = 3
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """The accounts."""
+        return tuple(f"account-{number}" for number in range(1, self.accounts + 1))
 
 
-async def run_chaos(options: ChaosOptions, settings: Settings, root: Path, say: Say) -> ChaosReport:
+async def run_chaos(options: ChaosOptions, settings: Settings, root: Path, disk: Disk, say: Say) -> ChaosReport:
     """Run the stack through its faults, and compare its books.
 
     Args:
         options: What is to happen.
-        settings: The settings in force; servers, ports, data directory and account keys are replaced.
-        root: Where its data go; empty.
+        settings: The settings in force; servers, ports, data directory and accounts are replaced.
+        root: Where the data of the exchange go; empty.
+        disk: Where all other data go.
         say: Where progress goes.
 
     Raises:
         RemediableError: Something outside the service keeps the stack from starting.
         NotReadyError: A part did not start.
+        TimeoutError: The accounts were not live in time.
     """
-    own = settings_of_its_own(settings, root)
+    own = settings_of_its_own(settings, root, disk.path, options.account_names)
     say("starting the stack")
     with Stack(own, options.workers, say) as stack:
-        async with exchange_client(own.exchange_port) as exchange, watched_pnl(own) as watch:
+        async with exchange_client(own.exchange_port) as exchange, watched_pnl(own, options.account_names) as watch:
             await _until_live(stack)
-            return await _Run(options, stack, exchange, watch, say).report()
+            faults = Faults(stack, exchange, disk, watch)
+            return await _Run(options, stack, exchange, watch, faults, say).report()
 
 
 async def _until_live(stack: Stack) -> None:
@@ -82,14 +96,23 @@ async def _until_live(stack: Stack) -> None:
 
 class _Run:
     def __init__(
-        self, options: ChaosOptions, stack: Stack, exchange: ExchangeClient, watch: PnlWatch, say: Say
+        self,
+        options: ChaosOptions,
+        stack: Stack,
+        exchange: ExchangeClient,
+        watch: PnlWatch,
+        faults: Faults,
+        say: Say,
     ) -> None:
         self._options = options
         self._stack = stack
         self._exchange = exchange
         self._watch = watch
+        self._faults = faults
         self._say = say
-        self._plan = plan_faults(options.seed, options.faults, stack.workers)
+        self._plan = plan_faults(options.seed, options.faults, stack.workers, stack.spare)
+        # One thing at a time happens to a part; what happens to others overlaps.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._began = time.monotonic()
         self._watch.begin()
         self._fills = 0
@@ -97,94 +120,97 @@ class _Run:
     async def report(self) -> ChaosReport:
         """Do it all."""
         recovered = asyncio.Event()
-        trading = asyncio.create_task(self._trade(recovered))
-        try:
-            faults = await asyncio.gather(*(self._disturb(fault) for fault in self._plan))
+        possible = [fault for fault in self._plan if self._faults.why_not(fault) is None]
+        async with asyncio.TaskGroup() as tasks:
+            for account in self._options.account_names:
+                tasks.create_task(self._trade(account, recovered))
+            faults = await asyncio.gather(*(self._disturb(fault) for fault in possible))
+            self._say(f"all faults are over after {self._now_s():.0f} s and {self._fills} fills")
             recovered.set()
-            await trading
-        finally:
-            trading.cancel()
-        silence_s = self._watch.longest_silence_s
-        self._say(f"all faults are over after {self._now_s():.0f} s and {self._fills} fills; comparing")
+        silence_s, account_silence_s = self._watch.longest_silence_s, self._watch.longest_account_silence_s
+        self._say(f"comparing after {self._now_s():.0f} s and {self._fills} fills")
         verdict = await self._agreement()
         late = [f"{each.kind} of {each.target}: did not recover" for each in faults if each.recovered_s is None]
         gave_up = [] if self._stack.failure is None else [self._stack.failure]
         return ChaosReport(
             seed=self._options.seed,
-            faults=list(faults),
+            faults=faults,
+            skipped=self._skipped(),
+            accounts=self._options.accounts,
             fills=verdict.fills,
+            flows=verdict.flows,
             lost=verdict.lost,
             duplicated=verdict.duplicated,
             differences=[*verdict.differences, *late, *gave_up],
             longest_silence_s=round(silence_s, 3),
+            longest_account_silence_s=round(account_silence_s, 3),
+            lasted_s=round(self._now_s(), 1),
         )
+
+    def _skipped(self) -> list[SkippedFault]:
+        reasons = [(fault, self._faults.why_not(fault)) for fault in self._plan]
+        return [
+            SkippedFault(kind=fault.kind.value, target=fault.target, reason=reason)
+            for fault, reason in reasons
+            if reason is not None
+        ]
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began
 
-    async def _trade(self, recovered: asyncio.Event) -> None:
-        dice = random.Random(self._options.seed)  # noqa: S311 - repeatable, no secret
+    async def _trade(self, account: str, recovered: asyncio.Event) -> None:
+        """Trade one account at random, and move something in or out of it now and then."""
+        dice = random.Random(f"{self._options.seed} {account}")  # noqa: S311 - repeatable, no secret
+        accounts = self._options.accounts
         lasts_s = max((fault.at_s + fault.for_s for fault in self._plan), default=0.0)
-        pause_s = max(1 / _ORDERS_A_SECOND_MAX, lasts_s / max(1, self._options.fills))
+        pause_s = accounts * max(1 / _ORDERS_A_SECOND_MAX, lasts_s / max(1, self._options.fills))
+        next_at = time.monotonic()
         while self._fills < self._options.fills or not recovered.is_set():
-            self._fills += await self._exchange.order(dice)
-            await asyncio.sleep(pause_s)
+            filled = await self._exchange.order(account, dice)
+            self._fills += filled
+            if dice.randrange(_ORDERS_PER_FLOW) == 0:
+                await self._exchange.move(account, dice)
+            next_at = max(next_at + pause_s, time.monotonic())
+            await asyncio.sleep(next_at - time.monotonic())
 
     async def _disturb(self, fault: PlannedFault) -> FaultReport:
         await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
-        name = fault.target
+        async with self._turns[fault.target]:
+            async with _deadline(_RECOVERY_TIMEOUT_S):
+                await self._faults.until_possible(fault)
+            name = f"{fault.kind.value} {fault.target}"
+            report = FaultReport(kind=fault.kind.value, target=fault.target, at_s=round(self._now_s(), 3))
+            self._say(f"{report.at_s:7.1f} s  {name}" + (f" for {fault.for_s:.1f} s" * bool(fault.for_s)))
+            before = self._stack.process_ids().get(fault.target)
+            try:
+                await self._faults.bring_about(fault)
+            except (httpx.HTTPError, OSError) as error:
+                self._say(f"{self._now_s():7.1f} s  {name}: could not be brought about: {error!r}")
+                return report
         async with _deadline(_RECOVERY_TIMEOUT_S):
-            # It may still be down from the fault before.
-            await _until(lambda: self._stack.process_id(name) is not None)
-        report = FaultReport(kind=fault.kind.value, target=name, at_s=round(self._now_s(), 3))
-        self._say(
-            f"{report.at_s:7.1f} s  {fault.kind.value} {name}" + (f" for {fault.for_s:.1f} s" * bool(fault.for_s))
-        )
-        began = time.monotonic()
-        old = self._stack.process_id(name)
-        await self._inflict(fault)
-        async with _deadline(_RECOVERY_TIMEOUT_S):
-            await self._recovery(fault, old)
-            report.recovered_s = round(time.monotonic() - began, 3)
-            self._say(f"{self._now_s():7.1f} s  {fault.kind.value} {name}: recovered in {report.recovered_s:.1f} s")
+            await self._faults.recovery(fault, before)
+            report.recovered_s = round(self._now_s() - report.at_s, 3)
+            self._say(f"{self._now_s():7.1f} s  {name}: recovered in {report.recovered_s:.1f} s")
         return report
-
-    async def _inflict(self, fault: PlannedFault) -> None:
-        match fault.kind:
-            case FaultKind.KILL:
-                self._stack.kill(fault.target)
-            case FaultKind.WIPE:
-                await asyncio.to_thread(self._stack.wipe, fault.target)
-            case FaultKind.HANG:
-                go_on = self._stack.suspend(fault.target)
-                try:
-                    await asyncio.sleep(fault.for_s)
-                finally:
-                    go_on()
-            case FaultKind.DISCONNECT:
-                await self._exchange.disconnect()
-
-    async def _recovery(self, fault: PlannedFault, old: int | None) -> None:
-        """Wait until the part is back, the API is ready, and something new has come out as pnl since."""
-        is_new = fault.kind in {FaultKind.KILL, FaultKind.WIPE}
-        gone = {None, old} if is_new else {None}
-        await _until(lambda: self._stack.process_id(fault.target) not in gone)
-        back = time.monotonic()
-        await _until(lambda: self._watch.last_book_at > back)
-        await _until_ready(self._stack.settings)
 
     async def _agreement(self) -> Verdict:
         """The last comparison: the first that agrees, or what is left when the time is over."""
         ends = time.monotonic() + _AGREEMENT_TIMEOUT_S
         while True:
-            try:
-                verdict = await compare(self._stack.settings, self._exchange)
-            except (httpx.HTTPError, KafkaError, OSError, asyncpg.PostgresError) as error:
-                verdict = Verdict(0, 0, 0, [f"cannot compare: {error!r}"])
+            verdict = await self._compared(self._options.account_names)
             if verdict.agrees or time.monotonic() > ends:
                 return verdict
             self._say(f"not yet: {verdict.lost} lost, {len(verdict.differences)} differences")
             await asyncio.sleep(_COMPARE_INTERVAL_S)
+
+    async def _compared(self, accounts: Sequence[str]) -> Verdict:
+        total = Verdict()
+        for account in accounts:
+            try:
+                total += await compare(self._stack.settings, account, self._exchange)
+            except (httpx.HTTPError, KafkaError, OSError, asyncpg.PostgresError) as error:
+                total += Verdict(differences=[f"{account} cannot be compared: {error!r}"])
+        return total
 
 
 @contextlib.asynccontextmanager
@@ -193,17 +219,3 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for is in other processes
-        await asyncio.sleep(_POLL_S)
-
-
-async def _until_ready(settings: Settings) -> None:
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if (await client.get(f"{api_url(settings)}/health/ready")).is_success:
-                    return
-            await asyncio.sleep(_POLL_S)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Self
 
 import psutil
 
+from cli.chaos.plan import EXCHANGE
 from cli.pipeline import Options, Pipeline
 from infra.embedded.checks import require_free_port
 from infra.embedded.processes import NotReadyError
@@ -33,14 +34,25 @@ _PORT_SETTINGS = ("kafka_port", "postgres_port", "redis_port", "exchange_port", 
 _PORTS = range(20_000, 32_000)
 
 
-def settings_of_its_own(settings: Settings, root: Path) -> Settings:
-    """The settings in force, with free ports, data below `root`, the embedded servers and the simulated exchange."""
+def settings_of_its_own(settings: Settings, root: Path, disk: Path, accounts: Sequence[str]) -> Settings:
+    """The settings in force, with free ports, the embedded servers, and accounts on the simulated exchange.
+
+    Args:
+        settings: What is in force.
+        root: Where the exchange keeps its data, which is no part of the service, and the file with the accounts goes.
+        disk: Where all parts of the service keep theirs.
+        accounts: Names of the accounts.
+    """
+    portfolio_file = root / "portfolio.toml"
+    portfolio_file.write_text('exchange = "simulated"\n' + "".join(f"[accounts.{name}]\n" for name in accounts))
+    (root / EXCHANGE).mkdir()
+    (disk / EXCHANGE).symlink_to(root / EXCHANGE)
     own: dict[str, object] = dict.fromkeys(
         ("kafka_brokers", "database_url", "redis_url", "binance_api_key", "binance_secret_key")
     )
-    return settings.model_copy(
-        update={**own, "data_dir": root, "host": "127.0.0.1", **dict(zip(_PORT_SETTINGS, _free_ports(), strict=True))}
-    )
+    ports = dict(zip(_PORT_SETTINGS, _free_ports(), strict=True))
+    places = {"data_dir": disk, "portfolio_config": portfolio_file, "host": "127.0.0.1"}
+    return settings.model_copy(update={**own, **places, **ports})
 
 
 def _free_ports() -> Iterable[int]:
@@ -62,6 +74,7 @@ class Stack(AbstractContextManager["Stack"]):
     Attributes:
         settings: How to reach it.
         workers: Names of its workers.
+        spare: Name of one more worker, which is not started with the others.
     """
 
     def __init__(self, settings: Settings, workers: int, say: Callable[[str], None]) -> None:
@@ -73,10 +86,10 @@ class Stack(AbstractContextManager["Stack"]):
             say: Where progress goes.
         """
         self.settings = settings
-        self.workers = [f"worker-{number}" for number in range(1, workers + 1)]
+        *self.workers, self.spare = [f"worker-{number}" for number in range(1, workers + 2)]
         self._say = say
         self._directories = Directories(settings.data_dir)
-        self._pipeline = Pipeline(settings, self._directories, Options(workers=workers, with_demo=False))
+        self._pipeline = Pipeline(settings, self._directories, Options(workers=workers + 1, with_demo=False))
         self._parts = {part.name: part for part in (*self._pipeline.servers(), *self._pipeline.services())}
         self._ended = threading.Event()
         self._supervisor = Supervisor(self._report, self._ended, _POLICY)
@@ -89,7 +102,7 @@ class Stack(AbstractContextManager["Stack"]):
             database_schema, topics = self._pipeline.preparations()
             self._supervisor.start(*self._pipeline.servers(), database_schema)
             self._supervisor.start(topics)
-            self._supervisor.start(*self._pipeline.services())
+            self._supervisor.start(*(part for part in self._pipeline.services() if part.name != self.spare))
         except BaseException:
             self._supervisor.stop()
             raise
@@ -109,7 +122,8 @@ class Stack(AbstractContextManager["Stack"]):
         try:
             self._supervisor.watch()
         except (NotReadyError, RemediableError, OSError) as error:
-            self._failure = f"the supervisor gave up: {error}"
+            self._failure = f"the supervisor gave up: {error!r}"
+            self._say(self._failure)
 
     def _report(self, name: str, stage: Stage, words: str) -> None:
         self._say(f"  {name}: {stage.value}{f' ({words})' if words else ''}")
@@ -118,6 +132,11 @@ class Stack(AbstractContextManager["Stack"]):
     def failure(self) -> str | None:
         """Why the supervisor gave up; None while it has not."""
         return self._failure
+
+    def process_ids(self) -> dict[str, int | None]:
+        """The process id of each part that is to run; None for one that is down."""
+        names = [name for name in self._parts if name != self.spare]
+        return {name: self.process_id(name) for name in names}
 
     def process_id(self, name: str) -> int | None:
         """The process id of a part; None while it is down."""
@@ -130,13 +149,14 @@ class Stack(AbstractContextManager["Stack"]):
 
     def wipe(self, name: str) -> None:
         """SIGKILL a worker and take its tables away before it is started again."""
-        while self.process_id(name) is not None:
-            self.kill(name)
-            time.sleep(_POLL_S)
-        tables = self._directories.data(name)
-        # Renamed first: at once, however much there is to delete.
-        gone = tables.rename(tables.with_name(f"{name}.wiped"))
-        shutil.rmtree(gone)
+        self._part(name).runs_on = False
+        try:
+            while self.process_id(name) is not None:
+                self.kill(name)
+                time.sleep(_POLL_S)
+            shutil.rmtree(self._directories.data(name), ignore_errors=True)
+        finally:
+            self._part(name).runs_on = True
 
     def suspend(self, name: str) -> Callable[[], None]:
         """SIGSTOP a part with all its children; what is returned makes it go on."""
@@ -144,6 +164,19 @@ class Stack(AbstractContextManager["Stack"]):
         self._hanging.extend(processes)
         _send(processes, signal.SIGSTOP)
         return lambda: _send(processes, signal.SIGCONT)
+
+    def leave(self, name: str) -> None:
+        """Stop a worker as an operator would, and leave it stopped."""
+        part = self._part(name)
+        part.runs_on = False
+        part.process.stop()
+
+    def join(self, name: str) -> None:
+        """Start a worker that was left stopped, or the spare one."""
+        part = self._part(name)
+        part.runs_on = True
+        if part.process.pid is None:
+            self._supervisor.start(part)
 
     def _part(self, name: str) -> Part:
         return self._parts[name]

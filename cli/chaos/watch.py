@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,48 +16,73 @@ from streams.records import pnl_records
 from streams.topics import PNL
 
 
+class _Silence:
+    """The longest time between two moments."""
+
+    def __init__(self, now: float) -> None:
+        self._last_at = now
+        self._longest_s = 0.0
+
+    def end(self, now: float) -> None:
+        self._longest_s = max(self._longest_s, now - self._last_at)
+        self._last_at = now
+
+    def longest_s(self, now: float) -> float:
+        return max(self._longest_s, now - self._last_at)
+
+
 class PnlWatch:
-    """What was heard so far.
+    """What was heard so far, by account.
 
     Attributes:
-        last_book_at: When a record was heard that a new event caused; seconds of the monotonic clock.
+        sequences: The newest event of each account that a record told of.
     """
 
-    def __init__(self) -> None:
-        self.last_book_at = 0.0
-        self._sequence = 0
+    def __init__(self, accounts: Sequence[str]) -> None:
+        self.sequences = dict.fromkeys(accounts, 0)
+        self._last_book_at = dict.fromkeys(accounts, 0.0)
         self.begin()
 
     def begin(self) -> None:
         """Measure silence from now on."""
-        self._last_at = time.monotonic()
-        self._longest_s = 0.0
+        now = time.monotonic()
+        self._topic = _Silence(now)
+        self._accounts = {account: _Silence(now) for account in self.sequences}
 
     @property
     def longest_silence_s(self) -> float:
         """The longest time without any record, from `begin` until now."""
-        return max(self._longest_s, time.monotonic() - self._last_at)
+        return self._topic.longest_s(time.monotonic())
+
+    @property
+    def longest_account_silence_s(self) -> float:
+        """The longest time without a record of some one account, from `begin` until now."""
+        now = time.monotonic()
+        return max(silence.longest_s(now) for silence in self._accounts.values())
+
+    def has_news_since(self, moment: float) -> bool:
+        """Whether each account had a record that a new event caused, after a moment of the monotonic clock."""
+        return all(at > moment for at in self._last_book_at.values())
 
     def note(self, value: bytes) -> None:
         """Note a record that came just now."""
         snapshot = pnl_records.decode(value).snapshot
         now = time.monotonic()
-        self._longest_s = max(self._longest_s, now - self._last_at)
-        self._last_at = now
-        if snapshot.sequence > self._sequence:
-            self._sequence = snapshot.sequence
-            self.last_book_at = now
+        self._topic.end(now)
+        self._accounts[snapshot.account].end(now)
+        if snapshot.sequence > self.sequences[snapshot.account]:
+            self.sequences[snapshot.account] = snapshot.sequence
+            self._last_book_at[snapshot.account] = now
 
 
 @asynccontextmanager
-async def watched_pnl(settings: Settings) -> AsyncIterator[PnlWatch]:
+async def watched_pnl(settings: Settings, accounts: Sequence[str]) -> AsyncIterator[PnlWatch]:
     """Listen in the background, through whatever happens to the broker."""
-    watch = PnlWatch()
+    watch = PnlWatch(accounts)
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, auto_offset_reset="latest")
     await consumer.start()
-    partition = TopicPartition(PNL.name, partition_of(settings.account, settings.partitions))
-    consumer.assign([partition])
-    listening = asyncio.create_task(_listen(consumer, partition, watch))
+    consumer.assign({TopicPartition(PNL.name, partition_of(account, settings.partitions)) for account in accounts})
+    listening = asyncio.create_task(_listen(consumer, watch))
     try:
         yield watch
     finally:
@@ -67,12 +92,13 @@ async def watched_pnl(settings: Settings) -> AsyncIterator[PnlWatch]:
         await consumer.stop()
 
 
-async def _listen(consumer: AIOKafkaConsumer, partition: TopicPartition, watch: PnlWatch) -> None:
+async def _listen(consumer: AIOKafkaConsumer, watch: PnlWatch) -> None:
     while True:
         try:
-            batches = await consumer.getmany(partition, timeout_ms=200)
+            batches = await consumer.getmany(timeout_ms=200)
         except KafkaError:
             await asyncio.sleep(0.2)
             continue
-        for message in batches.get(partition, ()):
-            watch.note(message.value)
+        for messages in batches.values():
+            for message in messages:
+                watch.note(message.value)

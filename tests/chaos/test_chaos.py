@@ -42,9 +42,10 @@ async def test_all_books_agree_after_five_faults() -> None:
     assert report["differences"] == [], progress
     assert (code, report["lost"], report["duplicated"]) == (0, 0, 0)
     assert report["fills"] >= 200
-    assert len(report["faults"]) == 5
+    assert report["flows"] > 0
+    assert len(report["faults"]) + len(report["skipped"]) == 5
     assert all(fault["recovered_s"] is not None for fault in report["faults"])
-    assert {"seed", "faults", "fills", "lost", "duplicated", "differences", "longest_silence_s"} == set(report)
+    assert {"seed", "faults", "fills", "lost", "duplicated", "differences", "longest_silence_s"} < set(report)
 
 
 @pytest.mark.slow
@@ -56,7 +57,7 @@ async def test_all_books_agree_after_a_hundred_faults(seed: int) -> None:
     )
 
     assert (code, report["lost"], report["duplicated"], report["differences"]) == (0, 0, 0, []), progress
-    assert len(report["faults"]) == 100
+    assert len(report["faults"]) + len(report["skipped"]) == 100
 
 
 async def test_what_was_suspended_is_gone_when_the_run_is_interrupted() -> None:
