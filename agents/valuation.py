@@ -51,6 +51,11 @@ class Valuer:
         self._interval_s = interval_s
         self._told: dict[str, _Told] = {}
         self._newest: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
+        self._newest_time_us = 0
+
+    def newest(self, reporting: str) -> tuple[Mapping[str, Decimal], int]:
+        """The newest marks in a reporting currency, and the time of the newest page; zero before the first."""
+        return self._newest.get(reporting, {}), self._newest_time_us
 
     def value(self, books: Mapping[str, Book], page: MarksPage, now_s: float) -> list[PnlRecord]:
         """The pnl of each account whose holdings the page moves, at most one in an interval.
@@ -62,6 +67,7 @@ class Valuer:
         """
         for reporting, newer in page.rates.items():
             self._newest[reporting].update(newer)
+        self._newest_time_us = max(self._newest_time_us, page.time_us)
         records = []
         for account, book in books.items():
             rates = self._newest.get(book.reporting)

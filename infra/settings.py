@@ -157,7 +157,19 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         validation_alias=_named("PORTFOLIO_VALUATION_INTERVAL_S"),
-        description="Time between valuation points on the log; one is always taken at UTC midnight.",
+        description="Time between valuation points on the log, each with its PnL; one is always taken at UTC midnight.",
+    )
+    position_interval_s: float = Field(
+        60.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_POSITION_INTERVAL_S"),
+        description="Time between two tellings of an account's open positions with their values.",
+    )
+    performance_interval_s: float = Field(
+        3600.0,
+        gt=0,
+        validation_alias=_named("PORTFOLIO_PERFORMANCE_INTERVAL_S"),
+        description="Time between two computations of an account's performance figures.",
     )
     balance_sync_interval_s: float = Field(
         30.0,

@@ -36,7 +36,7 @@ async def publish(app: faust.App, outputs: Sequence[Output], claim: Claim) -> No
     attempt = 0
     while outputs:
         try:
-            await claim.wait_for(asyncio.ensure_future(_send_all(app, outputs)))
+            await claim.wait_for(asyncio.ensure_future(send_all(app, outputs)))
         except (KafkaError, ProducerSendError) as error:
             logger.warning("cannot publish to %s, trying again: %s", outputs[0].topic, error)
             await claim.back_off(attempt)
@@ -45,7 +45,13 @@ async def publish(app: faust.App, outputs: Sequence[Output], claim: Claim) -> No
             return
 
 
-async def _send_all(app: faust.App, outputs: Sequence[Output]) -> None:
+async def send_all(app: faust.App, outputs: Sequence[Output]) -> None:
+    """Send records in order, and wait until the broker has acknowledged all of them, or refused one.
+
+    Raises:
+        KafkaError: The broker refused one.
+        ProducerSendError: Likewise.
+    """
     producer = await app.maybe_start_producer()
     pending: list[asyncio.Future[Any]] = []
     for output in outputs:

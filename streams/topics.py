@@ -110,6 +110,21 @@ PNL = TopicSpec(
 POSITIONS = TopicSpec(
     "portfolio.positions", "account:symbol", "a position opened, changed, closed", 7 * _DAY_MS, compacted=True
 )
+OPEN_POSITIONS = TopicSpec(
+    "portfolio.open-positions",
+    "account",
+    "all open positions of an account, valued, at regular times",
+    7 * _DAY_MS,
+    compacted=True,
+    max_message_bytes=MESSAGE_BYTES_MAX,
+)
+PERFORMANCE = TopicSpec(
+    "portfolio.performance",
+    "account",
+    "performance figures of an account over each period, at regular times",
+    7 * _DAY_MS,
+    compacted=True,
+)
 BALANCES = TopicSpec(
     "portfolio.balances",
     "account:asset",
@@ -152,6 +167,8 @@ TOPICS = (
     JOURNAL,
     PNL,
     POSITIONS,
+    OPEN_POSITIONS,
+    PERFORMANCE,
     BALANCES,
     ALERTS,
     DEAD_LETTERS,
