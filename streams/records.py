@@ -11,9 +11,10 @@ from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from portfolio.book import DEFAULT_CASH_ASSETS
+from portfolio.book import DEFAULT_CASH_ASSETS, LogPosition
 from portfolio.errors import InvalidEvent, PortfolioError
 from portfolio.events import TIME_US_MAX, TIME_US_MIN, Event, Name, Text
+from portfolio.journal import Booked
 from portfolio.money import ZERO, checked
 from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, PositionSnapshot
 
@@ -47,6 +48,9 @@ class MarksPage(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     time_us: int
     rates: dict[Name, dict[Name, Decimal]]
+    stale: dict[str, dict[str, int]] = {}
+    """By reporting currency, the assets whose price does not move, since a market on their path is halted or delisted,
+    and the time that it was made; zero where nobody knows it. An asset that has no market at all is named only here."""
 
     def __post_init__(self) -> None:
         if not TIME_US_MIN <= self.time_us <= TIME_US_MAX:
@@ -80,6 +84,17 @@ class BalanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["balance"] = "balance"
     version: int = 1
     snapshot: BalanceSnapshot
+
+
+class TradeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill as it was booked, on the live feed."""
+
+    schema: Literal["trade"] = "trade"
+    version: int = 1
+    account: str
+    reporting: str
+    position: LogPosition
+    booked: Booked
 
 
 class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,4 +171,5 @@ pnl_records = Codec(PnlRecord)
 position_records = Codec(PositionRecord)
 balance_records = Codec(BalanceRecord)
 journal_records = Codec(JournalRecord)
+trade_records = Codec(TradeRecord)
 dead_letters = Codec(DeadLetter, refuses_nul=False)

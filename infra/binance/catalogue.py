@@ -52,11 +52,13 @@ class Catalogue:
 
     Attributes:
         weight_limit: The request weight that an address may use in a minute; None where it was not told.
+        version: Grows with every change.
     """
 
     def __init__(self, instruments: Mapping[str, Instrument], weight_limit: int | None = None) -> None:
         self._instruments = dict(instruments)
         self.weight_limit = weight_limit
+        self.version = 0
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._instruments.values())
@@ -74,6 +76,22 @@ class Catalogue:
             return self._instruments[symbol]
         except KeyError:
             raise UnknownSymbol(symbol) from None
+
+    def follow(self, newer: "Catalogue") -> None:
+        """Become what was read later; an instrument that it does not list any more is kept as one that does not trade.
+
+        So an asset whose last market was delisted keeps the path to its last price.
+        """
+        gone = {
+            symbol: msgspec.structs.replace(instrument, is_trading=False)
+            for symbol, instrument in self._instruments.items()
+            if symbol not in newer._instruments  # noqa: SLF001 - of its own kind
+        }
+        instruments = {**newer._instruments, **gone}  # noqa: SLF001
+        if instruments != self._instruments:
+            self._instruments = instruments
+            self.version += 1
+        self.weight_limit = newer.weight_limit
 
     def lists_asset(self, asset: str) -> bool:
         """Whether any symbol trades the asset."""

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -20,32 +20,50 @@ _UNFINISHED_AGE_MAX_S = 20.0
 
 
 class LivePrices:
-    """The latest price of every symbol that was seen."""
+    """The latest price of every symbol that was seen, and when it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1_000) -> None:
+        """Start without any.
+
+        Args:
+            now_us: The exchange's clock; epoch microseconds.
+        """
+        self._now_us = now_us
         self._prices: dict[str, Decimal] = {}
+        self._times_us: dict[str, int] = {}
         self._streamed: set[str] = set()
 
     def get(self, symbol: str) -> Decimal | None:
         """The latest price of the symbol; None before the first."""
         return self._prices.get(symbol)
 
+    def time_us(self, symbol: str) -> int | None:
+        """When the price was last seen to be made; None for one that was there already and has not moved since."""
+        return self._times_us.get(symbol)
+
     def stream(self, symbol: str, price: Decimal) -> None:
         """Note a price from the market stream."""
         self._prices[symbol] = price
+        self._times_us[symbol] = self._now_us()
         self._streamed.add(symbol)
 
-    def lose_stream(self) -> None:
-        """The market stream is gone: from here on polled prices are as good as its last ones."""
-        self._streamed.clear()
+    def lose_stream(self, symbols: Iterable[str]) -> None:
+        """The market stream of symbols is gone: from here on polled prices are as good as its last ones."""
+        self._streamed.difference_update(symbols)
 
     def poll(self, prices: Mapping[str, str]) -> None:
         """Note polled prices; a symbol that is being streamed has a newer one."""
         for symbol, price in prices.items():
-            if symbol not in self._streamed:
-                known = _price(price)
-                if known is not None:
-                    self._prices[symbol] = known
+            known = None if symbol in self._streamed else _price(price)
+            if known is None or known == self._prices.get(symbol):
+                continue
+            if symbol in self._prices:
+                self._times_us[symbol] = self._now_us()
+            self._prices[symbol] = known
+
+    def date(self, symbol: str, time_us: int) -> None:
+        """Note when the price that is known was made, where nobody has seen it."""
+        self._times_us.setdefault(symbol, time_us)
 
 
 class _Block(NamedTuple):

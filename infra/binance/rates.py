@@ -34,13 +34,15 @@ class RateGraph:
     """
 
     def __init__(self, catalogue: Catalogue, reporting: str) -> None:
-        """Find all paths once.
+        """Find all paths.
 
         Args:
-            catalogue: The instruments of the exchange.
+            catalogue: The instruments of the exchange; when it changes, the paths are found anew.
             reporting: The currency that every path ends in.
         """
         self.reporting = reporting
+        self._catalogue = catalogue
+        self._version = catalogue.version
         self._paths = _best_paths(catalogue, reporting)
 
     def path(self, asset: str) -> tuple[Conversion, ...] | None:
@@ -48,6 +50,9 @@ class RateGraph:
 
         An asset locked in Simple Earn (`LDBTC`) takes the path of its twin.
         """
+        if self._version != self._catalogue.version:
+            self._version = self._catalogue.version
+            self._paths = _best_paths(self._catalogue, self.reporting)
         known = self._paths.get(asset)
         if known is None and asset.startswith(EARN_PREFIX):
             return self._paths.get(asset.removeprefix(EARN_PREFIX))
@@ -56,6 +61,10 @@ class RateGraph:
     def symbols(self, asset: str) -> tuple[str, ...]:
         """The symbols whose prices the asset's rate needs."""
         return tuple(step.symbol for step in self.path(asset) or ())
+
+    def halted(self, asset: str) -> tuple[str, ...]:
+        """The symbols on the asset's path that do not trade: their prices, and so its rate, do not move."""
+        return tuple(symbol for symbol in self.symbols(asset) if not self._catalogue.instrument(symbol).is_trading)
 
     def rate(self, asset: str, price_of: PriceOf) -> Decimal | None:
         """The price of one unit of the asset in the reporting currency.

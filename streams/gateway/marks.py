@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-import random
+import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost
-from infra.binance.market_stream import open_market_stream
+from infra.binance.errors import MalformedEvent, RequestRefused
+from infra.binance.market_feed import MarketFeed
 from infra.settings import Settings
 from streams.gateway.log import open_producer
 from streams.gateway.market import SharedMarket
@@ -22,10 +23,17 @@ log = logging.getLogger(__name__)
 
 _CONFLATION_S = 0.25
 _POLL_INTERVAL_S = 30.0
-_BACKOFF_MAX_S = 30.0
+_HALTED_INTERVAL_S = 1.0
 
 Rates = dict[str, dict[str, Decimal]]
 """Reporting currency, asset, the price of one unit of the asset."""
+
+
+class _Content(NamedTuple):
+    """What a page says, besides its time."""
+
+    rates: Rates
+    stale: dict[str, dict[str, int]]
 
 
 class MarksFeed:
@@ -44,37 +52,23 @@ class MarksFeed:
         self._settings = settings
         self._market = market
         self._held = held
-        self._sent: Rates = {}
+        self._sent = _Content({}, {})
 
     async def run(self) -> None:
         """Run until cancelled. A lost stream or broker is tried again, since a later page replaces a missed one."""
+        prices = self._market.prices
+        feed = MarketFeed(
+            self._settings.binance_stream_url,
+            self._market.rest.venue,
+            streams_per_connection=self._settings.binance_streams_per_connection,
+            on_price=prices.stream,
+            on_lost=prices.lose_stream,
+        )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stream())
+            tasks.create_task(feed.run(self._symbols, look_every_s=_CONFLATION_S))
             tasks.create_task(self._poll())
+            tasks.create_task(self._watch_listing())
             tasks.create_task(self._publish())
-
-    async def _stream(self) -> None:
-        attempt = 0
-        while True:
-            symbols = self._symbols()
-            if not symbols:
-                await asyncio.sleep(_CONFLATION_S)
-                continue
-            try:
-                async with open_market_stream(self._settings.binance_stream_url, sorted(symbols)) as stream:
-                    log.info("market stream of %d symbols", len(symbols))
-                    async for symbol, price in stream.mid_prices():
-                        self._market.prices.stream(symbol, price)
-                        attempt = 0
-                        if not symbols.issuperset(self._symbols()):
-                            break
-            except StreamLost as error:
-                wait_s = max(error.retry_after_s, min(_BACKOFF_MAX_S, 2.0 ** min(attempt, 6)) * random.uniform(0.25, 1))  # noqa: S311 - jitter
-                log.warning("market stream lost (%s); next attempt in %.1f s", error, wait_s)
-                attempt += 1
-                await asyncio.sleep(wait_s)
-            finally:
-                self._market.prices.lose_stream()
 
     async def _poll(self) -> None:
         while True:
@@ -84,16 +78,29 @@ class MarksFeed:
             except (MalformedEvent, RequestRefused) as error:
                 log.warning("prices could not be polled: %s", error)
 
+    async def _watch_listing(self) -> None:
+        """Read again and again what is listed, halted and delisted, and since when."""
+        read_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_HALTED_INTERVAL_S)
+            try:
+                if time.monotonic() - read_s >= self._settings.binance_catalogue_interval_s:
+                    read_s = time.monotonic()
+                    await self._market.refresh()
+                await self._market.date_halted(self._halted())
+            except (MalformedEvent, RequestRefused) as error:
+                log.warning("the symbols could not be read: %s", error)
+
     async def _publish(self) -> None:
         async with open_producer(self._settings) as producer:
             while True:
                 await asyncio.sleep(_CONFLATION_S)
-                rates = self._rates()
-                if rates and rates != self._sent:
-                    await self._send(producer, rates)
+                content = _Content(self._rates(), self._stale())
+                if content.rates and content != self._sent:
+                    await self._send(producer, content)
 
-    async def _send(self, producer: AIOKafkaProducer, rates: Rates) -> None:
-        page = MarksPage(time_us=self._market.rest.exchange_time_us(), rates=rates)
+    async def _send(self, producer: AIOKafkaProducer, content: _Content) -> None:
+        page = MarksPage(time_us=self._market.rest.exchange_time_us(), rates=content.rates, stale=content.stale)
         value = marks_pages.encode(page)
         try:
             partitions = await producer.partitions_for(MARKS.name)
@@ -105,7 +112,7 @@ class MarksFeed:
         except (KafkaError, OSError) as error:
             log.warning("marks were not published: %r", error)
         else:
-            self._sent = rates
+            self._sent = content
 
     def _rates(self) -> Rates:
         """The rates of everything held, by reporting currency; a currency with none is left out."""
@@ -118,6 +125,29 @@ class MarksFeed:
             return {}
         rates = {asset: enricher.live_rate(asset) for asset in sorted(assets - {reporting})}
         return {asset: rate for asset, rate in rates.items() if rate is not None}
+
+    def _stale(self) -> dict[str, dict[str, int]]:
+        """What is held and has no price that moves, with the time of the last one; zero where nobody knows it."""
+        stale: dict[str, dict[str, int]] = {}
+        for reporting, assets in sorted(self._held().items()):
+            enricher = self._market.enricher(reporting)
+            if enricher is None:
+                continue
+            for asset in sorted(assets - {reporting}):
+                halted = enricher.graph.halted(asset)
+                if halted or enricher.graph.path(asset) is None:
+                    times_us = [self._market.prices.time_us(symbol) or 0 for symbol in halted]
+                    stale.setdefault(reporting, {})[asset] = min(times_us, default=0)
+        return stale
+
+    def _halted(self) -> set[str]:
+        return {
+            symbol
+            for reporting, assets in self._held().items()
+            if (enricher := self._market.enricher(reporting)) is not None
+            for asset in assets
+            for symbol in enricher.graph.halted(asset)
+        }
 
     def _symbols(self) -> set[str]:
         """The symbols that lead from what is held to the reporting currencies."""

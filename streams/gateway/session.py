@@ -5,7 +5,7 @@ import logging
 from contextlib import aclosing
 
 from infra.binance.catalogue import Catalogue
-from infra.binance.decoder import Notice, NoticeKind, decode_user_event
+from infra.binance.decoder import Notice, NoticeKind, UserEvent, decode_user_event
 from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost, UnknownSymbol
 from infra.binance.permissions import check_key
 from infra.binance.rest import BinanceRest
@@ -134,16 +134,27 @@ class Sessions:
             await self._keep_raw(frame, str(error), account_log)
             return
         except UnknownSymbol as error:
-            if error.symbol not in self._unknown_symbols:
-                # A new listing: the next session reads the catalogue again.
-                self._unknown_symbols.add(error.symbol)
-                self._market.forget_catalogue()
-                raise
-            await self._keep_raw(frame, str(error), account_log)
-            return
+            found = await self._decode_new_listing(frame, error, catalogue)
+            if found is None:
+                await self._keep_raw(frame, str(error), account_log)
+                return
+            event = found
         if isinstance(event, Notice) and event.kind is NoticeKind.UNKNOWN:
             await self._keep_raw(frame, f"unknown event {event.name!r}", account_log)
         inbox.put(event)
+
+    async def _decode_new_listing(
+        self, frame: str | bytes, error: UnknownSymbol, catalogue: Catalogue
+    ) -> UserEvent | None:
+        """Decode again with a catalogue that was read again; None where it does not list the symbol either."""
+        if error.symbol in self._unknown_symbols:
+            return None
+        self._unknown_symbols.add(error.symbol)
+        await self._market.refresh()
+        try:
+            return decode_user_event(frame, catalogue)
+        except UnknownSymbol:
+            return None
 
     def _note_handover(self) -> None:
         self._status.handovers += 1

@@ -57,6 +57,23 @@ def test_fewer_pairs_are_better_and_a_trading_pair_beats_a_halted_one() -> None:
     assert halted == (Conversion("ETHBTC", is_inverse=False), Conversion("BTCUSDT", is_inverse=False))
 
 
+def test_a_market_that_is_halted_or_delisted_is_avoided_and_where_it_cannot_be_it_is_named() -> None:
+    market = catalogue("ETH/USDT", "ETH/BTC", "BTC/USDT", "XYZ/USDT")
+    graph = RateGraph(market, "USDT")
+    assert (graph.symbols("ETH"), graph.halted("ETH"), graph.halted("XYZ")) == (("ETHUSDT",), (), ())
+
+    market.follow(catalogue("ETH/USDT", "ETH/BTC", "BTC/USDT", halted="ETH/USDT"))  # XYZUSDT is delisted
+    assert (graph.symbols("ETH"), graph.halted("ETH")) == (("ETHBTC", "BTCUSDT"), ())
+    assert (graph.symbols("XYZ"), graph.halted("XYZ")) == (("XYZUSDT",), ("XYZUSDT",))
+
+    market.follow(catalogue("ETH/USDT", "ETH/BTC", "BTC/USDT", "XYZ/USDT", "NEW/BTC"))
+    assert (graph.symbols("ETH"), graph.halted("XYZ"), graph.symbols("NEW")) == (
+        ("ETHUSDT",),
+        (),
+        ("NEWBTC", "BTCUSDT"),
+    )
+
+
 def test_between_equal_paths_the_deeper_market_wins() -> None:
     graph = RateGraph(catalogue("XYZ/AAA", "XYZ/BTC", "AAA/USDT", "BTC/USDT"), "USDT")
     assert graph.symbols("XYZ") == ("XYZBTC", "BTCUSDT")

@@ -114,6 +114,22 @@ def test_a_streamed_price_is_not_overwritten_by_a_poll_until_the_stream_is_lost(
     prices.stream("BTCUSDT", Decimal(10))
     prices.poll({"BTCUSDT": "3", "ETHUSDT": "4"})
     assert [prices.get(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "XYZUSDT", "BAD")] == [10, 4, None, None]
-    prices.lose_stream()
+    prices.lose_stream(["BTCUSDT"])
     prices.poll({"BTCUSDT": "5"})
     assert prices.get("BTCUSDT") == 5
+
+
+def test_a_price_is_dated_when_it_is_seen_to_move() -> None:
+    now_us = 1_000
+    prices = LivePrices(lambda: now_us)
+    prices.poll({"BTCUSDT": "1", "ETHUSDT": "2"})
+    assert prices.time_us("BTCUSDT") is None
+    now_us = 2_000
+    prices.poll({"BTCUSDT": "1", "ETHUSDT": "3"})
+    assert (prices.time_us("BTCUSDT"), prices.time_us("ETHUSDT")) == (None, 2_000)
+    prices.date("BTCUSDT", 500)
+    prices.date("ETHUSDT", 500)
+    assert (prices.time_us("BTCUSDT"), prices.time_us("ETHUSDT")) == (500, 2_000)
+    now_us = 3_000
+    prices.stream("BTCUSDT", Decimal(1))
+    assert prices.time_us("BTCUSDT") == 3_000
