@@ -11,6 +11,7 @@ ledger applied none of 3,000 records in a minute.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -24,6 +25,7 @@ from portfolio.snapshots import AccountSnapshot, LedgerUpdate
 from streams import topics
 from streams.app import app
 from streams.connection import client_options
+from streams.live import LiveTeller
 from streams.records import UnreadableRecord, journal_records, pnl_records
 
 logger = logging.getLogger(__name__)
@@ -78,14 +80,17 @@ class PostgresSink(Service):
             heartbeat_interval_ms=3_000,
         )
         consumer.subscribe([topics.JOURNAL.name, topics.PNL.name], listener=_ReadOn(consumer, writer))
+        live = LiveTeller(settings.redis_dsn)
         try:
             await consumer.start()
             while not self.should_stop:
                 batch = await consumer.getmany(timeout_ms=_POLL_MS)
                 if batch:
-                    await write_batch(writer, batch)
+                    told = await write_batch(writer, batch)
                     await consumer.commit({tp: records[-1].offset + 1 for tp, records in batch.items()})
+                    await live.tell([update for _, update in told.updates], told.snapshots)
         finally:
+            await live.close()
             await consumer.stop()
 
 
@@ -121,11 +126,28 @@ class _ReadOn(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.seek(tp, max(wanted, beginnings[tp]))
 
 
-async def write_batch(writer: Writer, batch: Batch) -> None:
-    """Write records of the journal and of pnl in one transaction.
+class Told(NamedTuple):
+    """What a batch of records tells.
 
-    Of pnl only what marks made of an account: what a change of the book made of it is in the journal.
+    Attributes:
+        updates: Of the journal, each with where it was read.
+        snapshots: What marks made of accounts; what a change of the book made of one is in the journal.
     """
+
+    updates: list[tuple[LogRef, LedgerUpdate]]
+    snapshots: list[AccountSnapshot]
+
+
+async def write_batch(writer: Writer, batch: Batch) -> Told:
+    """Write records of the journal and of pnl in one transaction."""
+    told = read_batch(batch)
+    if told.updates or told.snapshots:
+        await writer.write(told.updates, told.snapshots)
+    return told
+
+
+def read_batch(batch: Batch) -> Told:
+    """What the records of the journal and of pnl tell."""
     updates: list[tuple[LogRef, LedgerUpdate]] = []
     snapshots: list[AccountSnapshot] = []
     for tp, records in batch.items():
@@ -141,5 +163,4 @@ async def write_batch(writer: Writer, batch: Batch) -> None:
             except UnreadableRecord as error:
                 # Both topics are written by the ledger alone; a stranger's record is no loss.
                 logger.error("%s[%d]@%d is left out: %s", tp.topic, tp.partition, record.offset, error)  # noqa: TRY400
-    if updates or snapshots:
-        await writer.write(updates, snapshots)
+    return Told(updates, snapshots)
