@@ -17,9 +17,13 @@ def exchange(
         list[str] | None,
         typer.Option(
             # Rich would show an emoji for the middle of NAME:KEY:SECRET.
-            help="Name, key and secret with colons between, repeatable; unset: PORTFOLIO_EXCHANGE_ACCOUNTS "
-            "(several, by spaces), then demo:demo-key:demo-secret."
+            help="Name, key and secret with colons between, and what the key may do (read, trade, withdraw), "
+            "repeatable; unset: PORTFOLIO_EXCHANGE_ACCOUNTS (several, by spaces), then demo:demo-key:demo-secret."
         ),
+    ] = None,
+    accounts: Annotated[
+        Path | None,
+        typer.Option(help="More accounts (TOML), with balances, keys and trade groups; see docs/exchange.md."),
     ] = None,
     speed: Annotated[str, typer.Option(help="How much faster than recorded the market goes, 0.1 to 100.")] = "1",
     seed: Annotated[
@@ -35,10 +39,17 @@ def exchange(
         Path | None, typer.Option(help="Directory of the journal; unset: exchange/ in the data directory.")
     ] = None,
 ) -> None:
-    """Run a simulated Binance: REST, WebSocket API and market streams over a recorded market."""
+    """Run a simulated Binance: REST, WebSocket API and market streams over a recorded market.
+
+    Any Binance client works against it, with its base addresses changed. What moves accounts besides trades, faults,
+    symbols that are halted, the exact books and the weight that was used are under /operator/; docs/exchange.md tells.
+
+    Example: portfolio exchange --port 18080 --symbols SOLUSDT,ADAUSDT --speed 5 --account main:my-key:my-secret:read
+    """
     import asyncio
     import logging
 
+    from infra.exchange.accounts import load_accounts
     from infra.exchange.app import DEMO_KEY, ExchangeOptions
     from infra.exchange.fault_plans import FaultPlan, load_plan
     from infra.exchange.generated import parse_symbols
@@ -51,10 +62,12 @@ def exchange(
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     named = account or os.environ.get("PORTFOLIO_EXCHANGE_ACCOUNTS", "").split()
     try:
+        described = () if accounts is None else load_accounts(accounts)
         options = ExchangeOptions(
             host=host,
             port=settings.exchange_port if port is None else port,
-            accounts=tuple(AccountKey.parse(each) for each in named) or (DEMO_KEY,),
+            accounts=tuple(AccountKey.parse(each) for each in named) or (() if described else (DEMO_KEY,)),
+            described=described,
             speed=parse_speed(speed),
             seed=seed,
             symbols=parse_symbols(symbols),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from infra.exchange.decimals import ZERO, floor_to_step, truncate
+from infra.exchange.decimals import ZERO, floor_to_step
 from infra.exchange.recording import Quote
 from infra.exchange.records import Side
 from infra.exchange.symbols import SymbolRules
@@ -18,7 +18,7 @@ _TICKS_BETWEEN_LEVELS = 10
 
 
 class Take(NamedTuple):
-    """A part of a taker's order: so much at one price."""
+    """So much at one price."""
 
     price: Decimal
     quantity: Decimal
@@ -44,40 +44,13 @@ class Book:
         self.quote = quote
         self._taken.clear()
 
-    def take(self, takes: list[Take]) -> None:
+    def take(self, price: Decimal, quantity: Decimal) -> None:
         """Remember what a taker took."""
-        for price, quantity in takes:
-            self._taken[price] = self._taken.get(price, ZERO) + quantity
+        self._taken[price] = self._taken.get(price, ZERO) + quantity
 
-    def crosses(self, side: Side, price: Decimal) -> bool:
-        """Whether a limit order would trade at once."""
-        return price >= self.quote.ask if side is Side.BUY else price <= self.quote.bid
-
-    def plan_quantity(self, side: Side, quantity: Decimal, limit: Decimal | None = None) -> list[Take]:
-        """What an order for `quantity` of the base asset takes, best price first, no worse than `limit`."""
-        takes: list[Take] = []
-        for price, available in self._levels(side, limit):
-            if quantity <= ZERO:
-                break
-            takes.append(Take(price, min(available, quantity)))
-            quantity -= takes[-1].quantity
-        return takes
-
-    def plan_quote(self, side: Side, amount: Decimal) -> list[Take]:
-        """What a market order takes that spends, or receives, at most `amount` of the quote asset."""
-        takes: list[Take] = []
-        for price, available in self._levels(side, None):
-            quantity = min(available, floor_to_step(amount / price, self._rules.step))
-            if quantity <= ZERO:
-                break
-            takes.append(Take(price, quantity))
-            amount -= truncate(price * quantity)
-        return takes
-
-    def _levels(self, side: Side, limit: Decimal | None) -> Iterator[Take]:
+    def levels(self, side: Side) -> Iterator[Take]:
+        """What a taker of a side meets, best price first."""
         for price, quantity in self._all_levels(side):
-            if limit is not None and (price > limit if side is Side.BUY else price < limit):
-                return
             available = floor_to_step(quantity - self._taken.get(price, ZERO), self._rules.step)
             if available > ZERO:
                 yield Take(price, available)

@@ -8,18 +8,27 @@ from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
 from infra.exchange.ledger import Account
+from infra.exchange.limits import OrderCounts
 from infra.exchange.parameters import Parameters
 from infra.exchange.security import AccountKey
 
 
 class Call(NamedTuple):
-    """A request that was let through: parameters, the unit of times in the answer, the account if it was signed."""
+    """A request that was let through.
+
+    Attributes:
+        unit: The unit of times in the answer.
+        signed_in: The account, if it was signed.
+        key: The key that signed.
+        orders: What the accounts placed and was not filled.
+    """
 
     exchange: Exchange
     parameters: Parameters
     unit: TimeUnit
     signed_in: Account | None
-    key: AccountKey | None = None
+    key: AccountKey | None
+    orders: OrderCounts
 
     @property
     def account(self) -> Account:
@@ -30,8 +39,8 @@ class Call(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """The mandatory symbol; an unknown one is refused with -1121."""
-        return self.exchange.listing[self.parameters.symbol()].symbol
+        """The mandatory symbol; an unknown or delisted one is refused with -1121."""
+        return self.exchange.listed(self.parameters.symbol()).symbol
 
 
 class WeightScope(StrEnum):
@@ -46,7 +55,12 @@ Weight = int | Callable[[Parameters], int]
 
 
 class Endpoint(NamedTuple):
-    """A handler and where it is found; `weight` is the documented request weight."""
+    """A handler and where it is found.
+
+    Attributes:
+        weight: The documented request weight.
+        orders: How many orders it places, which are counted by account.
+    """
 
     handler: Callable[[Call], object]
     method: str
@@ -55,6 +69,7 @@ class Endpoint(NamedTuple):
     websocket_method: str | None = None
     signed: bool = False
     scope: WeightScope = WeightScope.API
+    orders: int = 0
 
     def weight_of(self, parameters: Parameters) -> int:
         """The weight of one request."""

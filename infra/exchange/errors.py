@@ -42,6 +42,11 @@ class Refusal(_Refusal, Enum):
         "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
         HTTPStatus.REQUEST_TIMEOUT,
     )
+    TOO_MANY_ORDERS = (
+        -1015,
+        "Too many new orders; current limit is {} orders per {}.",
+        HTTPStatus.TOO_MANY_REQUESTS,
+    )
     FILTER = (-1013, "Filter failure: {}")
     OUTSIDE_WINDOW = (-1021, "Timestamp for this request is outside of the recvWindow.")
     AHEAD_OF_SERVER = (-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
@@ -69,6 +74,7 @@ class Refusal(_Refusal, Enum):
     WINDOW_TOO_LONG = (-1131, "recvWindow must be less than 60000.")
     BAD_JSON = (-1135, "Invalid JSON Request")
     BAD_CANCEL_REPLACE_MODE = (-1130, "Data sent for parameter 'cancelReplaceMode' is not valid.")
+    BAD_PREVENTION_MODE = (-1130, "Data sent for parameter 'selfTradePreventionMode' is not valid.")
     BAD_CANCEL_RESTRICTIONS = (-1145, "Invalid cancelRestrictions")
     BAD_TIME_UNIT = (-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
     KEY_CANNOT_LOG_ON = (-4056, "{} API key is not supported.")
@@ -77,11 +83,20 @@ class Refusal(_Refusal, Enum):
     DUPLICATE_ORDER = (-2010, "Duplicate order sent.")
     WOULD_MATCH = (-2010, "Order would immediately match and take.")
     NO_ICEBERG_ORDERS = (-2010, "Iceberg orders are not supported for this symbol.")
-    NO_STOP_ORDERS = (-2010, "Stop loss orders are not supported for this symbol.")
+    MARKET_CLOSED = (-1013, "Market is closed.")
+    PREVENTION_NOT_ALLOWED = (-1013, "This symbol does not allow the specified self-trade prevention mode.")
+    WOULD_TRIGGER = (-2010, "Order would trigger immediately.")
+    BAD_LIST_PRICES = (-2010, "The relationship of the prices for the orders is not correct.")
+    BAD_LIST_ORDER_TYPE = (-1158, "Order type not supported in OCO.")
+    LIMIT_MUST_BE_BELOW = (-1165, "A limit order in a buy OCO must be below.")
+    LIMIT_MUST_BE_ABOVE = (-1166, "A limit order in a sell OCO must be above.")
+    NONE_IS_CONTINGENT = (-1168, "At least one OCO order must be contingent.")
     NO_TRAILING_ORDERS = (-2010, "Trailing stop orders are not supported for this symbol.")
     NO_PEGGED_ORDERS = (-2010, "Pegged orders are not supported for this symbol.")
     NO_LIQUIDITY = (-2010, "Order book liquidity is less than `LOT_SIZE` filter minimum quantity.")
     UNKNOWN_ORDER = (-2011, "Unknown order sent.")
+    UNKNOWN_LIST = (-2011, "Unknown order list sent.")
+    NO_SUCH_LIST = (-2018, "Order list does not exist.")
     CANCEL_RESTRICTED = (-2011, "Order was not canceled due to cancel restrictions.")
     PARTLY_REPLACED = (-2021, "Order cancel-replace partially failed.", HTTPStatus.CONFLICT)
     NOT_REPLACED = (-2022, "Order cancel-replace failed.")

@@ -4,11 +4,22 @@ from enum import Enum
 
 from infra.exchange.decimals import ZERO, wire
 from infra.exchange.ledger import Account
-from infra.exchange.records import Filled, Flow, Order, OrderEnded, OrderPlaced, OrderStatus
+from infra.exchange.records import (
+    Filled,
+    Flow,
+    Order,
+    OrderEnded,
+    OrderList,
+    OrderPlaced,
+    OrderStatus,
+    OrderWorking,
+    Prevented,
+)
 
 Event = dict[str, object]
 _EVENT_TIMES = {
     "executionReport": ("E", "T", "O", "W"),
+    "listStatus": ("E", "T"),
     "outboundAccountPosition": ("E", "u"),
     "balanceUpdate": ("E", "T"),
     "eventStreamTerminated": ("E",),
@@ -35,7 +46,10 @@ def in_unit(event: Event, unit: TimeUnit) -> Event:
     }
 
 
-def execution_report(order: Order, entry: OrderPlaced | Filled | OrderEnded, execution_id: int) -> Event:
+ReportedEntry = OrderPlaced | OrderWorking | Prevented | Filled | OrderEnded
+
+
+def execution_report(order: Order, entry: ReportedEntry, execution_id: int) -> Event:
     """The `executionReport` of an order right after an entry was applied to it."""
     placed = order.placed
     fill = entry if isinstance(entry, Filled) else None
@@ -51,9 +65,9 @@ def execution_report(order: Order, entry: OrderPlaced | Filled | OrderEnded, exe
         "f": placed.time_in_force,
         "q": wire(placed.quantity),
         "p": wire(placed.price),
-        "P": wire(ZERO),
+        "P": wire(placed.stop_price),
         "F": wire(ZERO),
-        "g": -1,
+        "g": placed.order_list_id,
         "C": placed.client_order_id if cancelled else "",
         "x": _execution_type(entry),
         "X": order.status,
@@ -67,18 +81,64 @@ def execution_report(order: Order, entry: OrderPlaced | Filled | OrderEnded, exe
         "T": entry.time_us,
         "t": fill.trade_id if fill else -1,
         "I": execution_id,
-        "w": order.is_open,
-        "m": fill.is_maker if fill else False,
+        "w": order.is_open and order.is_working,
+        "m": entry.is_maker if isinstance(entry, Filled | Prevented) else False,
         "M": fill is not None,
         "O": placed.time_us,
         "Z": wire(order.executed_quote),
         "Y": wire(fill.quote_quantity if fill else ZERO),
         "Q": wire(placed.quote_order_quantity),
-        "W": placed.time_us,
-        "V": "NONE",
+        "V": placed.prevention,
     }
-    optional = {"j": placed.strategy_id, "J": placed.strategy_type, "eR": order.reason or None}
+    optional: Event = {
+        "W": order.working_time_us,
+        "j": placed.strategy_id,
+        "J": placed.strategy_type,
+        "eR": order.reason or None,
+        "a": fill.allocation_id if fill else None,
+        "b": "ONE_PARTY_TRADE_REPORT" if fill and fill.allocation_id is not None else None,
+        "k": "SOR" if placed.uses_sor else None,
+        "uS": placed.uses_sor or None,
+    }
+    if isinstance(entry, Prevented):
+        optional |= _prevention(order, entry)
     return event | {key: value for key, value in optional.items() if value is not None}
+
+
+def _prevention(order: Order, prevented: Prevented) -> Event:
+    """What would have been traded, whatever the mode: `pl`, `pL`, `pY`; and what became of it."""
+    return {
+        "v": prevented.match_id,
+        "A": wire(order.prevented),
+        "B": wire(prevented.expired),
+        "u": prevented.trade_group,
+        "U": prevented.counter_order_id,
+        "Cs": prevented.symbol,
+        "pl": wire(prevented.quantity),
+        "pL": wire(prevented.price),
+        "pY": wire(prevented.quote_quantity),
+    }
+
+
+def list_status(order_list: OrderList, time_us: int) -> Event:
+    """The `listStatus` of a list as it is now."""
+    listed, state = order_list.listed, "EXECUTING" if order_list.is_open else "ALL_DONE"
+    return {
+        "e": "listStatus",
+        "E": time_us,
+        "s": listed.symbol,
+        "g": listed.order_list_id,
+        "c": listed.contingency,
+        "l": "EXEC_STARTED" if order_list.is_open else "ALL_DONE",
+        "L": state,
+        "r": "NONE",
+        "C": listed.client_order_id,
+        "T": time_us,
+        "O": [
+            {"s": listed.symbol, "i": order_id, "c": client_order_id}
+            for order_id, client_order_id in zip(listed.order_ids, listed.client_order_ids, strict=True)
+        ],
+    }
 
 
 def account_position(account: Account, assets: frozenset[str], time_us: int) -> Event:
@@ -101,7 +161,13 @@ def balance_update(flow: Flow) -> Event:
     }
 
 
-def _execution_type(entry: OrderPlaced | Filled | OrderEnded) -> str:
-    if isinstance(entry, OrderPlaced):
-        return "NEW"
-    return "TRADE" if isinstance(entry, Filled) else str(entry.status)
+def _execution_type(entry: ReportedEntry) -> str:
+    match entry:
+        case OrderPlaced() | OrderWorking():
+            return "NEW"
+        case Filled():
+            return "TRADE"
+        case Prevented():
+            return "TRADE_PREVENTION"
+        case OrderEnded():
+            return str(entry.status)

@@ -151,7 +151,7 @@ def _cross(symbol: str, tapes: dict[str, Tape], listing: Listing) -> tuple[dict[
 def _entry(listing: Listing, symbol: str, tick: Decimal, step: Decimal) -> dict[str, Any]:
     """The symbol as BTCUSDT is listed, with filters that fit its price."""
     base, quote = split_symbol(symbol)
-    entry: dict[str, Any] = copy.deepcopy(listing.exchange_info["symbols"][0])
+    entry: dict[str, Any] = copy.deepcopy(listing.entries["BTCUSDT"])
     entry |= {"symbol": symbol, "baseAsset": base, "quoteAsset": quote}
     filters = {each["filterType"]: each for each in entry["filters"]}
     filters["PRICE_FILTER"] |= {"minPrice": wire(tick), "tickSize": wire(tick)}

@@ -53,10 +53,18 @@ class Market:
     """
 
     def __init__(self, tapes: dict[str, Tape], speed: Fraction = Fraction(1), seed: int = 0) -> None:
-        self.tapes = tapes
-        self.symbols = tuple(tapes)
+        self.tapes = dict(tapes)
         self._speed = speed
         self._shift_us = seed * _SEED_SHIFT_US % LOOP_US
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Every symbol that has a tape."""
+        return tuple(self.tapes)
+
+    def add(self, tapes: dict[str, Tape]) -> None:
+        """More symbols; their market has always been there."""
+        self.tapes.update(tapes)
 
     def events(self, after_us: int, until_us: int) -> Iterator[MarketEvent]:
         """Everything that happens after one moment, up to and including another, in order of time."""
@@ -76,10 +84,6 @@ class Market:
     def last_price(self, symbol: str, time_us: int) -> Decimal:
         """The price of the last trade of the market at a moment."""
         return self.last_print(symbol, time_us).price
-
-    def price_in_usdt(self, asset: str, time_us: int) -> Decimal:
-        """The price of an asset in USDT at a moment: 1 for USDT itself, else the last trade."""
-        return Decimal(1) if asset == "USDT" else self.last_price(f"{asset}USDT", time_us)
 
     def prints_until(self, symbol: str, time_us: int) -> int:
         """How many trades the market has had since loop zero, up to and including a moment."""

@@ -6,10 +6,12 @@ from decimal import Decimal
 from infra.exchange.candles import INTERVALS, Candle, interval_end, interval_start
 from infra.exchange.decimals import wire
 from infra.exchange.endpoints import Call, Endpoint
+from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.parameters import Parameters
 
 _DAY_US = 86_400_000_000
+_FEW, _MANY = 20, 100
 
 
 def _ping(_call: Call) -> object:
@@ -21,20 +23,33 @@ def _time(call: Call) -> object:
 
 
 def _exchange_info(call: Call) -> object:
-    listing = call.exchange.listing
-    wanted = call.parameters.symbols()
-    names = {listing[symbol].symbol for symbol in (listing.rules if wanted is None else wanted)}
-    symbols = [entry for entry in listing.exchange_info["symbols"] if entry["symbol"] in names]
+    exchange, listing, wanted = call.exchange, call.exchange.listing, call.parameters.symbols()
+    names = exchange.symbols() if wanted is None else [exchange.listed(symbol).symbol for symbol in wanted]
+    symbols = [listing.entries[name] | {"status": exchange.status(name)} for name in names]
     if not call.parameters.boolean("showPermissionSets", default=True):
         symbols = [entry | {"permissionSets": []} for entry in symbols]
-    return listing.exchange_info | {"serverTime": call.unit.stamp(call.exchange.server_time_us()), "symbols": symbols}
+    return listing.exchange_info | {
+        "serverTime": call.unit.stamp(exchange.server_time_us()),
+        "symbols": symbols,
+        "sors": _routes(exchange),
+    }
+
+
+def _routes(exchange: Exchange) -> list[dict[str, object]]:
+    """What smart order routing connects."""
+    groups = {tuple(exchange.listing.sor_symbols(symbol)) for symbol in exchange.symbols()}
+    return [
+        {"baseAsset": exchange.listing[group[0]].base, "symbols": list(group)}
+        for group in sorted(groups)
+        if len(group) > 1
+    ]
 
 
 def _of_symbols(call: Call, describe: Callable[[str], object]) -> object:
     """One object for `symbol`, a list for `symbols` and for neither."""
-    wanted = call.parameters.symbols()
-    listing = call.exchange.listing
-    described = [describe(listing[symbol].symbol) for symbol in (listing.rules if wanted is None else wanted)]
+    wanted, exchange = call.parameters.symbols(), call.exchange
+    names = exchange.symbols() if wanted is None else [exchange.listed(symbol).symbol for symbol in wanted]
+    described = [describe(name) for name in names]
     return described[0] if "symbol" in call.parameters else described
 
 
@@ -141,6 +156,14 @@ def _one_or_all(one: int, every: int) -> Callable[[Parameters], int]:
     return lambda parameters: one if "symbol" in parameters else every
 
 
+def _weight_of_days(parameters: Parameters) -> int:
+    """2 for up to 20 symbols, 40 for up to 100, 80 for more and for all."""
+    if "symbol" in parameters:
+        return 2
+    count = len(parameters.symbols() or ()) or _MANY + 1
+    return 2 if count <= _FEW else 40 if count <= _MANY else 80
+
+
 MARKET_ENDPOINTS = (
     Endpoint(_ping, "GET", "/api/v3/ping", 1, "ping"),
     Endpoint(_time, "GET", "/api/v3/time", 1, "time"),
@@ -152,7 +175,7 @@ MARKET_ENDPOINTS = (
         _ticker_24h,
         "GET",
         "/api/v3/ticker/24hr",
-        lambda parameters: 2 if "symbol" in parameters or "symbols" in parameters else 80,
+        _weight_of_days,
         "ticker.24hr",
     ),
 )

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from infra.exchange.decimals import wire
 from infra.exchange.disturbances import DisturbedStream
-from infra.exchange.engine import Exchange, MarketListener
+from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError
 from infra.exchange.events import TimeUnit
 from infra.exchange.faults import FaultError, Faults, Target
@@ -20,6 +20,7 @@ from infra.exchange.recording import Quote
 from infra.exchange.rest import error_response, time_unit
 from infra.exchange.sockets import ClientSocket
 from infra.exchange.transactions import Trade
+from infra.exchange.venue import MarketListener
 
 _DAY_US = 86_400_000_000
 _ALL_MINI_TICKERS = "!miniTicker@arr"

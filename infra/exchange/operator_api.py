@@ -3,7 +3,7 @@
 It asks for no key: whoever reaches the port runs the exchange.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -13,7 +13,7 @@ from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.ledger import Account
 from infra.exchange.operations import OperationRequest, Operations
-from infra.exchange.records import Filled, Flow, Operation, OperationStatus, Order, Side
+from infra.exchange.records import Filled, Flow, Operation, OperationStatus, Order, Prevented, Side
 from infra.exchange.rest import error_response, json_response
 from infra.exchange.websocket_api import WebSocketApi
 
@@ -88,22 +88,44 @@ def books(account: Account) -> dict[str, object]:
             asset: {"free": wire(balance.free), "locked": wire(balance.locked)}
             for asset, balance in account.balances.items()
         },
-        "trades": [
-            _trade_view(trade, account.orders[trade.order_id])
-            for trade in sorted(
-                (trade for trades in account.trades.values() for trade in trades),
-                key=lambda trade: (trade.time_us, trade.symbol, trade.trade_id),
-            )
+        "trades": _executions(account, account.trades),
+        "allocations": _executions(account, account.allocations),
+        "prevented": [
+            _prevented_view(each, account.orders[each.order_id])
+            for prevented in account.prevented.values()
+            for each in prevented
         ],
         "flows": [_flow_view(flow) for flow in account.flows],
         "open_orders": list(account.open_orders),
     }
 
 
+def _executions(account: Account, executions: Mapping[str, list[Filled]]) -> list[dict[str, object]]:
+    everything = (each for of_symbol in executions.values() for each in of_symbol)
+    by_time = sorted(everything, key=lambda each: (each.time_us, each.symbol, each.trade_id, each.allocation_id or 0))
+    return [_trade_view(each, account.orders[each.order_id]) for each in by_time]
+
+
+def _prevented_view(prevented: Prevented, order: Order) -> dict[str, object]:
+    return {
+        "symbol": prevented.symbol,
+        "id": prevented.match_id,
+        "orderId": prevented.order_id,
+        "side": order.placed.side,
+        "mode": prevented.mode,
+        "price": wire(prevented.price),
+        "qty": wire(prevented.quantity),
+        "quoteQty": wire(prevented.quote_quantity),
+        "expired": wire(prevented.expired),
+        "transferred": prevented.transferred,
+        "time_us": prevented.time_us,
+    }
+
+
 def _trade_view(trade: Filled, order: Order) -> dict[str, object]:
     return {
         "symbol": trade.symbol,
-        "id": trade.trade_id,
+        "id": trade.trade_id if trade.allocation_id is None else trade.allocation_id,
         "orderId": trade.order_id,
         "side": order.placed.side,
         "price": wire(trade.price),

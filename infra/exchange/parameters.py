@@ -15,6 +15,7 @@ _INTEGER = r"^[0-9]{1,20}$"
 _SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
 _CLIENT_ORDER_ID = r"^[a-zA-Z0-9-_]{1,36}$"
 _PLACES = 8
+_DAY_US = 86_400_000_000
 # Milliseconds stay below this until the year 5138, microseconds are above it since 1973.
 _LEAST_MICROSECONDS = 100_000_000_000_000
 
@@ -103,6 +104,16 @@ class Parameters:
         if value is None:
             return None
         return value if value >= _LEAST_MICROSECONDS else value * 1000
+
+    def day_us(self) -> tuple[int | None, int | None]:
+        """`startTime` and `endTime`, at most a day apart (-1127)."""
+        start_us, end_us = self.time_us("startTime"), self.time_us("endTime")
+        if end_us is not None and end_us % 1000 == 0:
+            # A whole millisecond means all of it: what happened has microseconds that its sender does not see.
+            end_us += 999
+        if start_us is not None and end_us is not None and end_us - start_us > _DAY_US + 999:
+            raise ExchangeError(Refusal.LOOKUP_TOO_LONG)
+        return start_us, end_us
 
     def boolean(self, name: str, *, default: bool) -> bool:
         """`true` or `false`, in any case."""

@@ -25,6 +25,25 @@ class OrderType(StrEnum):
     LIMIT = "LIMIT"
     LIMIT_MAKER = "LIMIT_MAKER"
     MARKET = "MARKET"
+    STOP_LOSS = "STOP_LOSS"
+    STOP_LOSS_LIMIT = "STOP_LOSS_LIMIT"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    TAKE_PROFIT_LIMIT = "TAKE_PROFIT_LIMIT"
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the order has a price of its own, and so can rest."""
+        return self not in {OrderType.MARKET, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT}
+
+    @property
+    def is_contingent(self) -> bool:
+        """Whether the order waits for a stop price."""
+        return self.is_stop_loss or self in {OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT}
+
+    @property
+    def is_stop_loss(self) -> bool:
+        """Whether the order waits for the market to go against it."""
+        return self in {OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT}
 
 
 class TimeInForce(StrEnum):
@@ -43,6 +62,35 @@ class OrderStatus(StrEnum):
     FILLED = "FILLED"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    EXPIRED_IN_MATCH = "EXPIRED_IN_MATCH"
+    PENDING_NEW = "PENDING_NEW"
+
+
+class PreventionMode(StrEnum):
+    """What happens when an order meets one of its own account or trade group."""
+
+    NONE = "NONE"
+    EXPIRE_TAKER = "EXPIRE_TAKER"
+    EXPIRE_MAKER = "EXPIRE_MAKER"
+    EXPIRE_BOTH = "EXPIRE_BOTH"
+    DECREMENT = "DECREMENT"
+    TRANSFER = "TRANSFER"
+
+
+class Contingency(StrEnum):
+    """How the orders of a list depend on each other."""
+
+    OCO = "OCO"
+    OTO = "OTO"
+
+
+class SymbolStatus(StrEnum):
+    """What a symbol does, on Binance's wire; a delisted one is not there any more."""
+
+    TRADING = "TRADING"
+    HALT = "HALT"
+    BREAK = "BREAK"
+    DELISTED = "DELISTED"
 
 
 class FlowKind(StrEnum):
@@ -71,7 +119,14 @@ class OperationStatus(StrEnum):
 
 
 class OrderPlaced(msgspec.Struct, frozen=True, tag_field="entry", tag="order", omit_defaults=True):
-    """An order was accepted; a limit order locks what it may give."""
+    """An order was accepted; one that may rest locks what it may give.
+
+    Attributes:
+        stop_price: The last price at which a contingent order begins to work.
+        order_list_id: The list that it belongs to, -1 for none.
+        is_pending: Whether it waits for the working order of its list, and locks nothing until then.
+        uses_sor: Whether it takes from all books of its base asset.
+    """
 
     account: str
     order_id: int
@@ -86,10 +141,71 @@ class OrderPlaced(msgspec.Struct, frozen=True, tag_field="entry", tag="order", o
     time_us: int
     strategy_id: int | None = None
     strategy_type: int | None = None
+    stop_price: Decimal = ZERO
+    order_list_id: int = -1
+    is_pending: bool = False
+    prevention: PreventionMode = PreventionMode.NONE
+    uses_sor: bool = False
 
 
-class Filled(msgspec.Struct, frozen=True, tag_field="entry", tag="fill"):
-    """A trade of an order. `quote_quantity` is price x quantity, cut to eight places."""
+class OrderListed(msgspec.Struct, frozen=True, tag_field="entry", tag="list", omit_defaults=True):
+    """Orders that depend on each other were accepted; the working order of an OTO is the first."""
+
+    account: str
+    order_list_id: int
+    client_order_id: str
+    symbol: str
+    contingency: Contingency
+    order_ids: tuple[int, ...]
+    client_order_ids: tuple[str, ...]
+    time_us: int
+
+
+class OrderWorking(msgspec.Struct, frozen=True, tag_field="entry", tag="working"):
+    """An order went to the book: its stop price was reached, or the working order of its list was filled."""
+
+    account: str
+    order_id: int
+    time_us: int
+    triggered: bool
+
+
+class Prevented(msgspec.Struct, frozen=True, tag_field="entry", tag="prevented"):
+    """An order met one of its own account or trade group, and did not trade with it.
+
+    Attributes:
+        mode: What was done about it.
+        price: At which they would have traded.
+        quantity: How much they would have traded, in the base asset.
+        expired: How much of this order is prevented by it.
+        taker_expired: How much of the taker is, likewise `maker_expired`; zero for none.
+        transferred: Whether quantity and notional changed owner after all, without commission.
+        trade_group: The trade group, -1 when it is the same account's.
+    """
+
+    account: str
+    symbol: str
+    match_id: int
+    order_id: int
+    counter_order_id: int
+    is_maker: bool
+    mode: PreventionMode
+    price: Decimal
+    quantity: Decimal
+    quote_quantity: Decimal
+    expired: Decimal
+    taker_expired: Decimal
+    maker_expired: Decimal
+    transferred: bool
+    trade_group: int
+    time_us: int
+
+
+class Filled(msgspec.Struct, frozen=True, tag_field="entry", tag="fill", omit_defaults=True):
+    """A trade of an order. `quote_quantity` is price x quantity, cut to eight places.
+
+    One that smart order routing allocated has the trade id -1 and an allocation id.
+    """
 
     account: str
     symbol: str
@@ -102,6 +218,7 @@ class Filled(msgspec.Struct, frozen=True, tag_field="entry", tag="fill"):
     commission_asset: str
     is_maker: bool
     time_us: int
+    allocation_id: int | None = None
 
 
 class OrderEnded(msgspec.Struct, frozen=True, tag_field="entry", tag="end", omit_defaults=True):
@@ -172,33 +289,63 @@ class Wiped(msgspec.Struct, frozen=True, tag_field="entry", tag="wipe"):
     time_us: int
 
 
-Entry = OrderPlaced | Filled | OrderEnded | Flow | Operation
+class SymbolChanged(msgspec.Struct, frozen=True, tag_field="entry", tag="symbol"):
+    """A symbol was listed, halted, delisted, or trades again."""
+
+    symbol: str
+    status: "SymbolStatus"
+    time_us: int
+
+
+Entry = OrderPlaced | OrderListed | OrderWorking | Prevented | Filled | OrderEnded | Flow | Operation
 
 
 class Transaction(msgspec.Struct, frozen=True):
     """Entries that hold together or not at all: one line of the journal."""
 
     time_us: int
-    entries: tuple[Entry | Wiped, ...]
+    entries: tuple[Entry | Wiped | SymbolChanged, ...]
 
 
 class Order(msgspec.Struct):
-    """An order as it stands now."""
+    """An order as it stands now.
+
+    Attributes:
+        prevented: How much self-trade prevention took away.
+        prevented_match_id: The last match that was prevented; none for none.
+        working_time_us: When it went to the book; none while it waits.
+    """
 
     placed: OrderPlaced
     status: OrderStatus
     update_time_us: int
     executed: Decimal = ZERO
     executed_quote: Decimal = ZERO
+    prevented: Decimal = ZERO
+    prevented_match_id: int | None = None
     locked: Decimal = ZERO
     reason: str = ""
+    working_time_us: int | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the order still rests on the book."""
-        return self.status in {OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED}
+        """Whether the order may still be filled."""
+        return self.status in {OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.PENDING_NEW}
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the order is, or was, on the book."""
+        return self.working_time_us is not None
 
     @property
     def remaining(self) -> Decimal:
         """What is left to fill, in the base asset."""
-        return self.placed.quantity - self.executed
+        return self.placed.quantity - self.executed - self.prevented
+
+
+class OrderList(msgspec.Struct):
+    """A list of orders as it stands now."""
+
+    listed: OrderListed
+    is_open: bool = True
+    update_time_us: int = 0

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from infra.exchange.account_endpoints import cancel, find_order, new_order, order_request
 from infra.exchange.endpoints import Call, Endpoint
 from infra.exchange.errors import ExchangeError, Refusal
+from infra.exchange.order_endpoints import cancel, find_order, new_order
+from infra.exchange.order_requests import order_request
 
 
 class _Mode(StrEnum):
@@ -17,14 +18,15 @@ def _cancel_all(call: Call) -> object:
     orders = [each for each in call.account.open_orders.values() if each.placed.symbol == call.symbol]
     if not orders:
         raise ExchangeError(Refusal.UNKNOWN_ORDER)
-    return [cancel(call, order, "") for order in orders]
+    # Cancelling one of a list cancels all of it.
+    return [cancel(call, order, "") for order in orders if order.is_open]
 
 
 def _cancel_replace(call: Call) -> object:
     parameters = call.parameters
     mode = parameters.choice("cancelReplaceMode", _Mode, Refusal.BAD_CANCEL_REPLACE_MODE)
     # Filters are judged before anything is cancelled.
-    call.exchange.check(call.account, order_request(call))
+    call.exchange.trading.check(call.account, order_request(call))
     cancelled, cancel_result = _attempt(lambda: _cancel_named(call))
     if cancel_result == "FAILURE" and mode is _Mode.STOP_ON_FAILURE:
         placed, place_result = None, "NOT_ATTEMPTED"
@@ -57,5 +59,5 @@ def _attempt(what: Callable[[], object]) -> tuple[object, str]:
 
 REPLACEMENT_ENDPOINTS = (
     Endpoint(_cancel_all, "DELETE", "/api/v3/openOrders", 1, "openOrders.cancelAll", signed=True),
-    Endpoint(_cancel_replace, "POST", "/api/v3/order/cancelReplace", 1, "order.cancelReplace", signed=True),
+    Endpoint(_cancel_replace, "POST", "/api/v3/order/cancelReplace", 1, "order.cancelReplace", signed=True, orders=1),
 )

@@ -14,7 +14,7 @@ from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import TimeUnit
 from infra.exchange.faults import Fault, FaultKind, Faults, Target
-from infra.exchange.limits import RequestWeights
+from infra.exchange.limits import OrderCounts, RequestWeights
 from infra.exchange.parameters import Parameters
 from infra.exchange.security import AccountKey, KeyRing, rest_payload, verify
 
@@ -22,13 +22,29 @@ _ANSWERED_BY_A_PROXY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 class Gate(NamedTuple):
-    """What every request passes: the exchange, its keys, the weights that are used up, what goes wrong."""
+    """What every request passes: the exchange, its keys, what is used up, what goes wrong."""
 
     exchange: Exchange
     keys: KeyRing
     weights: RequestWeights
     faults: Faults
     sapi_weights: dict[WeightScope, RequestWeights]
+    orders: OrderCounts
+
+    def carry_out(self, endpoint: Endpoint, call: Call) -> object:
+        """Let an endpoint answer, and count the orders that it places."""
+        if endpoint.orders:
+            account, now_us = call.account.name, self.exchange.now_us()
+            self.orders.check(account, endpoint.orders, now_us)
+            # Counted first, since what is filled at once takes it away again.
+            self.orders.add(account, endpoint.orders, now_us)
+            try:
+                return endpoint.handler(call)
+            except ExchangeError as error:
+                if error.data is None:
+                    self.orders.add(account, -endpoint.orders, now_us)
+                raise
+        return endpoint.handler(call)
 
     def budget(self, endpoint: Endpoint, address: str, account: str) -> tuple[RequestWeights, str]:
         """The weights that an endpoint uses up, and by whom they are counted."""
@@ -124,9 +140,15 @@ class _RestHandler:
 
     def _respond(self, request: web.Request, query: str, body: str) -> web.Response:
         try:
-            return json_response(self._answer(request, query, body))
+            return json_response(self._answer(request, query, body), headers=self._order_counts(request))
         except ExchangeError as error:
             return error_response(error)
+
+    def _order_counts(self, request: web.Request) -> dict[str, str]:
+        if not self._endpoint.orders:
+            return {}
+        account = self._gate.keys.name_of(request.headers.get("X-MBX-APIKEY"))
+        return self._gate.orders.headers(account, self._gate.exchange.now_us())
 
     async def _fail(self, request: web.Request, fault: Fault, retry_after_s: int) -> web.Response:
         if fault.kind is FaultKind.HANG:
@@ -150,7 +172,7 @@ class _RestHandler:
             verify(owner, [rest_payload(query, body)], parameters, exchange.server_time_us())
             check_permission(owner, self._endpoint)
             account = exchange.ledger.account(owner.account)
-        return self._endpoint.handler(Call(exchange, parameters, unit, account, owner))
+        return self._gate.carry_out(self._endpoint, Call(exchange, parameters, unit, account, owner, self._gate.orders))
 
 
 async def _listen_key_gone(_request: web.Request) -> web.Response:

@@ -199,11 +199,12 @@ def _dividends(call: Call) -> object:
 
 def _restrictions(call: Call) -> object:
     may_trade = call.key is not None and call.key.may_trade
+    may_withdraw = call.key is not None and call.key.may_withdraw
     return {
         "ipRestrict": False,
         "createTime": call.unit.stamp(min((flow.time_us for flow in call.account.flows), default=0)),
         "enableReading": True,
-        "enableWithdrawals": False,
+        "enableWithdrawals": may_withdraw,
         "enableInternalTransfer": False,
         "enableMargin": False,
         "enableFutures": False,

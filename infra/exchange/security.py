@@ -25,6 +25,10 @@ _PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----"
 _SHORTEST_RSA_KEY = 200
 
 
+# What a key may do besides reading: trade, withdraw.
+_PERMISSIONS = {"read": (False, False), "trade": (True, False), "withdraw": (True, True)}
+
+
 class KeyKind(Enum):
     """How a key signs."""
 
@@ -34,12 +38,13 @@ class KeyKind(Enum):
 
 
 class AccountKey(NamedTuple):
-    """An account and the key that opens it; `secret` is the public key, as PEM, where the client has a private one."""
+    """An account and a key that opens it; `secret` is the public key, as PEM, where the client has a private one."""
 
     account: str
     key: str
     secret: str
     may_trade: bool = True
+    may_withdraw: bool = False
 
     @property
     def kind(self) -> KeyKind:
@@ -50,18 +55,30 @@ class AccountKey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "AccountKey":
-        """Read `NAME:KEY:SECRET`, or `NAME:KEY:SECRET:read` for a key that may only read.
-
-        A secret that ends in `.pem` names the file of a public key, RSA or Ed25519.
+        """Read `NAME:KEY:SECRET`, or `NAME:KEY:SECRET:PERMISSION`; what a key may do besides reading is in `of`.
 
         Raises:
             ValueError: The text has another form.
         """
-        parts = text.split(":")
-        match parts:
-            case [name, key, secret] | [name, key, secret, "read"] if name and key and secret:
-                return cls(name, key, _read_secret(secret), may_trade="read" not in parts[3:])
-        raise ValueError(f"account {parts[0]!r} is not NAME:KEY:SECRET or NAME:KEY:SECRET:read")
+        match text.split(":"):
+            case [name, key, secret, *permission] if name and key and secret and len(permission) <= 1:
+                return cls.of(name, key, secret, *permission)
+        name = text.partition(":")[0]
+        raise ValueError(f"account {name!r} is not NAME:KEY:SECRET or NAME:KEY:SECRET:PERMISSION")
+
+    @classmethod
+    def of(cls, account: str, key: str, secret: str, permission: str = "trade") -> "AccountKey":
+        """A key that may `read` only, `trade` too, or `withdraw` besides.
+
+        A secret that ends in `.pem` names the file of a public key, RSA or Ed25519.
+
+        Raises:
+            ValueError: There is no such permission, or no such file.
+        """
+        if permission not in _PERMISSIONS:
+            raise ValueError(f"key of {account!r}: {permission!r} is none of {', '.join(_PERMISSIONS)}")
+        may_trade, may_withdraw = _PERMISSIONS[permission]
+        return cls(account, key, _read_secret(secret), may_trade, may_withdraw)
 
 
 def _read_secret(secret: str) -> str:
@@ -105,6 +122,10 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[AccountKey]) -> None:
         self._keys = {each.key: each for each in keys}
+
+    def add(self, key: AccountKey) -> None:
+        """Know one more; one of the same name is replaced."""
+        self._keys[key.key] = key
 
     def name_of(self, key: str | None) -> str:
         """The name of the account of an API key; empty when there is none."""

@@ -14,7 +14,6 @@ from infra.exchange.endpoints import Call, Endpoint
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.events import Event, TimeUnit, in_unit
 from infra.exchange.faults import FaultKind, Target
-from infra.exchange.ledger import Account
 from infra.exchange.parameters import Parameters
 from infra.exchange.rest import Gate, check_permission, error_response, failure, time_unit
 from infra.exchange.security import AccountKey, KeyKind, check_time, verify, websocket_payloads
@@ -159,12 +158,12 @@ class _Session:
 
     def _reply(self, request_id: int | str | None, answer: dict[str, object]) -> None:
         if self._shows_limits:
-            answer["rateLimits"] = [self._weight_limit()]
+            answer.setdefault("rateLimits", [self._weight_limit()])
         self.socket.send({"id": request_id} | answer)
 
     def _respond(self, request: _Request) -> dict[str, object]:
         try:
-            return {"status": 200, "result": self._answer(request)}
+            return self._answer(request)
         except ExchangeError as error:
             return self._refusal(error)
 
@@ -175,7 +174,7 @@ class _Session:
             payload |= {"data": {"serverTime": now_ms, "retryAfter": now_ms + error.retry_after_s * 1000}}
         return {"status": error.status, "error": payload}
 
-    def _answer(self, request: _Request) -> object:
+    def _answer(self, request: _Request) -> dict[str, object]:
         method = request.method.removeprefix("v3/")
         values = {name: _text(value) for name, value in request.params.items() if value is not None}
         parameters = Parameters(values)
@@ -185,11 +184,17 @@ class _Session:
         weight = endpoint.weight_of(parameters) if endpoint else _SUBSCRIPTION_WEIGHT
         self._gate.weights.charge(self._address, weight, self._gate.exchange.now_us())
         if endpoint is None:
-            return self._own_methods[method](values)
-        account = self._sign_in(values, endpoint) if endpoint.signed else None
-        return endpoint.handler(Call(self._gate.exchange, parameters, self._unit, account))
+            return {"status": 200, "result": self._own_methods[method](values)}
+        gate, owner = self._gate, self._sign_in(values, endpoint) if endpoint.signed else None
+        account = None if owner is None else gate.exchange.ledger.account(owner.account)
+        call = Call(gate.exchange, parameters, self._unit, account, owner, gate.orders)
+        answer: dict[str, object] = {"status": 200, "result": gate.carry_out(endpoint, call)}
+        if endpoint.orders and self._shows_limits:
+            counts = gate.orders.view(call.account.name, gate.exchange.now_us())
+            answer["rateLimits"] = [*counts, self._weight_limit()]
+        return answer
 
-    def _sign_in(self, values: dict[str, str], endpoint: Endpoint | None = None) -> Account:
+    def _sign_in(self, values: dict[str, str], endpoint: Endpoint | None = None) -> AccountKey:
         if self._logon is not None and "signature" not in values:
             owner = self._logon.owner
             check_time(Parameters(values), self._gate.exchange.server_time_us())
@@ -198,7 +203,7 @@ class _Session:
             verify(owner, websocket_payloads(values), Parameters(values), self._gate.exchange.server_time_us())
         if endpoint is not None:
             check_permission(owner, endpoint)
-        return self._gate.exchange.ledger.account(owner.account)
+        return owner
 
     def _log_on(self, values: dict[str, str]) -> object:
         owner = self._gate.keys.find(values.get("apiKey"))
@@ -233,7 +238,7 @@ class _Session:
         return answer
 
     def _subscribe(self, values: dict[str, str]) -> object:
-        return self._add_subscription(self._sign_in(values).name)
+        return self._add_subscription(self._sign_in(values).account)
 
     def _add_subscription(self, account: str) -> dict[str, int]:
         if account in self.subscriptions.values():

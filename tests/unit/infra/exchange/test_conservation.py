@@ -15,15 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from infra.exchange.errors import ExchangeError
 from infra.exchange.fees import FeeSchedule
 from infra.exchange.journal import Journal
+from infra.exchange.ledger import Account, lock_of
 from infra.exchange.matching import OrderRequest
 from infra.exchange.operations import OperationRequest, Operations
 from infra.exchange.operator_api import books
-from infra.exchange.records import FlowKind, OrderType, Side, TimeInForce
+from infra.exchange.records import Contingency, FlowKind, OrderType, PreventionMode, Side, TimeInForce
 from infra.exchange.symbols import Listing
+from infra.exchange.trading import ListRequest
 from tests.support.exchange_world import Clock, World, small_market
 
 _LISTING = Listing()
 _MARKET = small_market()
+_accounts = st.sampled_from(("demo", "partner", "stranger"))
 _sides = st.sampled_from(Side)
 _symbols = st.sampled_from(("BTCUSDT", "ETHUSDT", "BNBUSDT", "ETHBTC"))
 
@@ -50,6 +53,8 @@ class TradingMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         self._journal = Journal(Path(self._directory.name))
         self.world = World(_MARKET, self._clock, self._journal, FeeSchedule())
+        for name, account in self.world.exchange.ledger.accounts.items():
+            account.trade_group = -1 if name == "stranger" else 1
 
     def teardown(self) -> None:
         self._journal.close()
@@ -58,6 +63,8 @@ class TradingMachine(RuleBasedStateMachine):
     @initialize()
     def fund(self) -> None:
         self.world.fund(USDT="2000", BTC="3", ETH="20", BNB="0.02")
+        for account, trade_group in (("demo", 1), ("partner", 1), ("stranger", -1)):
+            self.world.exchange.open_account(account, {"USDT": Decimal(2000), "BTC": Decimal(3)}, trade_group)
 
     @rule(symbol=_symbols, side=_sides, lots=st.integers(1, 400_000), by_quote=st.booleans())
     def order_at_market(self, symbol: str, side: Side, lots: int, by_quote: bool) -> None:
@@ -87,11 +94,70 @@ class TradingMachine(RuleBasedStateMachine):
         else:
             self._place(OrderRequest(symbol, side, OrderType.LIMIT, time_in_force, quantity=quantity, price=price))
 
-    @rule(choice=st.integers(0, 100))
-    def cancel(self, choice: int) -> None:
-        orders = list(self.world.account.open_orders.values())
+    @rule(
+        account=_accounts,
+        side=_sides,
+        lots=st.integers(10_000, 100_000),
+        ticks=st.integers(-60, 160),
+        prevention=st.sampled_from(PreventionMode),
+        is_market=st.booleans(),
+    )
+    def meet(
+        self, account: str, side: Side, lots: int, ticks: int, prevention: PreventionMode, is_market: bool
+    ) -> None:
+        """Orders of several accounts, close enough to each other to meet."""
+        rules = _LISTING["BTCUSDT"]
+        price = Decimal(0) if is_market else self.world.exchange.quote("BTCUSDT").bid + ticks * rules.tick
+        order_type = OrderType.MARKET if is_market else OrderType.LIMIT
+        self._place(
+            OrderRequest("BTCUSDT", side, order_type, quantity=lots * rules.step, price=price, prevention=prevention),
+            account,
+        )
+
+    @rule(
+        account=_accounts,
+        order_type=st.sampled_from([each for each in OrderType if each.is_contingent]),
+        side=_sides,
+        lots=st.integers(10_000, 100_000),
+        ticks=st.integers(-300, 300),
+    )
+    def wait_for_a_price(self, account: str, order_type: OrderType, side: Side, lots: int, ticks: int) -> None:
+        rules = _LISTING["BTCUSDT"]
+        stop = self.world.exchange.last_price("BTCUSDT") + ticks * rules.tick
+        price = stop if order_type.has_limit else Decimal(0)
+        request = OrderRequest("BTCUSDT", side, order_type, quantity=lots * rules.step, price=price, stop_price=stop)
+        self._place(request, account)
+
+    @rule(account=_accounts, side=_sides, lots=st.integers(10_000, 100_000), follows=st.booleans(), cross=st.booleans())
+    def order_a_list(self, account: str, side: Side, lots: int, follows: bool, cross: bool) -> None:
+        rules, last = _LISTING["BTCUSDT"], self.world.exchange.last_price("BTCUSDT")
+        sign, quantity = (1 if side is Side.SELL else -1), lots * rules.step
+        profit = OrderRequest("BTCUSDT", side, OrderType.LIMIT_MAKER, quantity=quantity, price=last + 2 * sign)
+        stop = OrderRequest(
+            "BTCUSDT",
+            side,
+            OrderType.STOP_LOSS_LIMIT,
+            quantity=quantity,
+            price=last - 3 * sign,
+            stop_price=last - sign,
+        )
+        other_side = Side.BUY if side is Side.SELL else Side.SELL
+        at = last + (2 * sign if cross else -sign)
+        first = OrderRequest("BTCUSDT", other_side, OrderType.LIMIT, quantity=quantity, price=at)
+        request = (
+            ListRequest(Contingency.OTO, (first, profit, stop))
+            if follows
+            else ListRequest(Contingency.OCO, (profit, stop))
+        )
+        with refusals({-1013, -2010}):
+            self.world.exchange.trading.place_list(self.world.exchange.ledger.account(account), request)
+
+    @rule(account=_accounts, choice=st.integers(0, 100))
+    def cancel(self, account: str, choice: int) -> None:
+        owner = self.world.exchange.ledger.account(account)
+        orders = list(owner.open_orders.values())
         if orders:
-            self.world.exchange.cancel(self.world.account, orders[choice % len(orders)], "")
+            self.world.exchange.trading.cancel(owner, orders[choice % len(orders)], "")
 
     @rule(asset=st.sampled_from(("USDT", "BTC", "BNB")), amount=st.decimals("-1", "1", places=8))
     def move(self, asset: str, amount: Decimal) -> None:
@@ -117,22 +183,27 @@ class TradingMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        before = books(self.world.account)
+        before = {name: books(account) for name, account in self.world.exchange.ledger.accounts.items()}
         self._journal.close()
         self._open()
-        assert books(self.world.account) == before
+        assert {name: books(account) for name, account in self.world.exchange.ledger.accounts.items()} == before
 
-    def _place(self, request: OrderRequest) -> None:
+    def _place(self, request: OrderRequest, account: str = "demo") -> None:
         with refusals({-1013, -2010}):
-            self.world.exchange.place(self.world.account, request)
+            self.world.exchange.trading.place(self.world.exchange.ledger.account(account), request)
 
     @invariant()
     def balances_are_what_trades_and_flows_add_up_to(self) -> None:
-        exported: dict[str, Any] = books(self.world.account)
+        for account in self.world.exchange.ledger.accounts.values():
+            self._add_up(account)
+
+    def _add_up(self, account: Account) -> None:
+        exported: dict[str, Any] = books(account)
         sums: defaultdict[str, Decimal] = defaultdict(Decimal)
         for flow in exported["flows"]:
             sums[flow["asset"]] += Decimal(flow["amount"])
-        for trade in exported["trades"]:
+        transfers = [each | {"commission": "0", "commissionAsset": "BNB"} for each in exported["prevented"]]
+        for trade in [*exported["trades"], *(each for each in transfers if each["transferred"])]:
             rules = _LISTING[trade["symbol"]]
             sign = 1 if trade["side"] == "BUY" else -1
             sums[rules.base] += sign * Decimal(trade["qty"])
@@ -143,19 +214,36 @@ class TradingMachine(RuleBasedStateMachine):
 
     @invariant()
     def locks_are_those_of_the_open_orders_and_nothing_is_negative(self) -> None:
-        locked: defaultdict[str, Decimal] = defaultdict(Decimal)
-        for order in self.world.account.open_orders.values():
-            rules = _LISTING[order.placed.symbol]
-            locked[rules.quote if order.placed.side is Side.BUY else rules.base] += order.locked
-        for asset, balance in self.world.account.balances.items():
-            assert balance.locked == locked[asset]
-            assert balance.free >= 0
+        for account in self.world.exchange.ledger.accounts.values():
+            locked: defaultdict[str, Decimal] = defaultdict(Decimal)
+            for order in account.open_orders.values():
+                rules = _LISTING[order.placed.symbol]
+                locked[rules.quote if order.placed.side is Side.BUY else rules.base] += order.locked
+                if order.placed.order_list_id == -1:
+                    assert order.locked == lock_of(order.placed, order.remaining)
+                assert order.remaining > 0
+            for asset, balance in account.balances.items():
+                assert balance.locked == locked[asset]
+                assert balance.free >= 0
 
     @invariant()
-    def trade_ids_go_up(self) -> None:
-        for trades in self.world.account.trades.values():
-            ids = [trade.trade_id for trade in trades]
-            assert ids == sorted(set(ids))
+    def executions_go_up_and_are_told_apart_by_their_order(self) -> None:
+        for account in self.world.exchange.ledger.accounts.values():
+            for trades in account.trades.values():
+                ids = [(trade.trade_id, trade.order_id) for trade in trades]
+                assert [trade_id for trade_id, _ in ids] == sorted(trade_id for trade_id, _ in ids)
+                assert len(ids) == len(set(ids))
+
+    @invariant()
+    def open_lists_have_open_orders(self) -> None:
+        for account in self.world.exchange.ledger.accounts.values():
+            for order_list_id, order_list in account.order_lists.items():
+                still_open = [each for each in account.orders_of_list(order_list_id) if each.is_open]
+                assert order_list.is_open == (order_list_id in account.open_lists)
+                assert not order_list.is_open or still_open
+                # Of a pair, two are open as long as neither was touched.
+                pair = [each for each in still_open if each.executed or each.is_working]
+                assert len(pair) <= 1
 
 
 TestTrading = TradingMachine.TestCase

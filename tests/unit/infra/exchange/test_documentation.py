@@ -9,6 +9,8 @@ import infra.exchange
 from infra.exchange.account_endpoints import ACCOUNT_ENDPOINTS
 from infra.exchange.endpoints import Endpoint
 from infra.exchange.market_endpoints import MARKET_ENDPOINTS
+from infra.exchange.order_endpoints import ORDER_ENDPOINTS
+from infra.exchange.order_list_endpoints import ORDER_LIST_ENDPOINTS
 from infra.exchange.replacement_endpoints import REPLACEMENT_ENDPOINTS
 from infra.exchange.sapi_endpoints import SAPI_ENDPOINTS
 
@@ -17,7 +19,9 @@ _TEXT = (_ROOM.parents[1] / "docs" / "exchange.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
-    "endpoint", [*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS, *REPLACEMENT_ENDPOINTS], ids=lambda each: each.websocket_method
+    "endpoint",
+    [*MARKET_ENDPOINTS, *ACCOUNT_ENDPOINTS, *ORDER_ENDPOINTS, *ORDER_LIST_ENDPOINTS, *REPLACEMENT_ENDPOINTS],
+    ids=lambda each: each.websocket_method,
 )
 def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
     assert endpoint.path.removeprefix("/api/v3/") in _TEXT

@@ -30,7 +30,7 @@ def _limit(
 
 
 def _place(world: World, request: OrderRequest) -> Order:
-    return world.exchange.place(world.account, request)
+    return world.exchange.trading.place(world.account, request)
 
 
 def _story(events: list[Event]) -> list[tuple[object, ...]]:
@@ -178,7 +178,7 @@ def test_a_client_order_id_is_free_again_when_its_order_is_done(world: World) ->
     first = _place(world, request)
     with pytest.raises(ExchangeError, match="Duplicate order"):
         _place(world, request)
-    world.exchange.cancel(world.account, first, "")
+    world.exchange.trading.cancel(world.account, first, "")
     assert _place(world, request).is_open
 
 
@@ -250,7 +250,7 @@ def test_events_of_a_resting_order_and_its_cancel(world: World) -> None:
         {"a": "USDT", "f": "910.00000000", "l": "90.00000000"},
     ]
     world.events.clear()
-    world.exchange.cancel(world.account, order, "the-cancel")
+    world.exchange.trading.cancel(world.account, order, "the-cancel")
     assert _story(world.events) == [
         ("executionReport", "CANCELED", "CANCELED"),
         ("outboundAccountPosition", None, None),

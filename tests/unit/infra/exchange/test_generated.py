@@ -69,7 +69,7 @@ def test_every_symbol_can_be_traded() -> None:
         amount = truncate(500 / exchange.price_in_usdt(quote))
         exchange.move(account, quote, amount, FlowKind.DEPOSIT)
         before = account.free(base)
-        order = exchange.place(account, OrderRequest(symbol, Side.BUY, OrderType.MARKET, quote_quantity=amount))
+        order = exchange.trading.place(account, OrderRequest(symbol, Side.BUY, OrderType.MARKET, quote_quantity=amount))
         worth = (account.free(base) - before) * exchange.price_in_usdt(base)
         assert order.status is OrderStatus.FILLED
         assert 480 < worth < 505
@@ -101,7 +101,7 @@ def test_a_state_with_a_symbol_that_is_not_listed_is_refused(tmp_path_factory: p
     journal = Journal(directory)
     exchange = build_exchange(ExchangeOptions(symbols=("SOLUSDT",)), journal, Clock())
     request = OrderRequest("SOLUSDT", Side.BUY, OrderType.MARKET, quote_quantity=Decimal(100))
-    exchange.place(exchange.ledger.account("demo"), request)
+    exchange.trading.place(exchange.ledger.account("demo"), request)
     journal.close()
     journal = Journal(directory)
     try:

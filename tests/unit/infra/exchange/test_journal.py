@@ -18,8 +18,8 @@ _REST = OrderRequest("BTCUSDT", Side.BUY, OrderType.LIMIT, quantity=Decimal(1), 
 def test_a_restart_goes_on_with_orders_and_ids(reopener: Reopener) -> None:
     world = reopener.open()
     world.fund(USDT="1000", BNB="1")
-    world.exchange.place(world.account, _BUY)
-    world.exchange.place(world.account, _REST)
+    world.exchange.trading.place(world.account, _BUY)
+    world.exchange.trading.place(world.account, _REST)
     before = books(world.account)
     last_id = world.account.trades["BTCUSDT"][-1].trade_id
 
@@ -29,15 +29,15 @@ def test_a_restart_goes_on_with_orders_and_ids(reopener: Reopener) -> None:
     (order,) = [each for each in world.account.orders.values() if each.placed.type is OrderType.LIMIT]
     assert order.executed == 1
     assert world.account.trades["BTCUSDT"][-1].trade_id > last_id
-    assert world.exchange.place(world.account, _REST).placed.order_id == order.placed.order_id + 1
+    assert world.exchange.trading.place(world.account, _REST).placed.order_id == order.placed.order_id + 1
 
 
 def test_an_accounts_trade_ids_go_up_when_the_market_becomes_slower(reopener: Reopener) -> None:
     world = reopener.open(speed=Fraction(10))
     world.fund(USDT="1000", BNB="1")
-    world.exchange.place(world.account, _BUY)
+    world.exchange.trading.place(world.account, _BUY)
     world = reopener.open(speed=Fraction(1))
-    world.exchange.place(world.account, _BUY)
+    world.exchange.trading.place(world.account, _BUY)
     ids = [trade.trade_id for trade in world.account.trades["BTCUSDT"]]
     assert ids == sorted(set(ids))
 
@@ -47,7 +47,7 @@ def test_a_torn_last_line_is_cut_off_and_everything_before_it_stands(reopener: R
     world.fund(USDT="1000")
     before = books(world.account)
     size = (reopener.directory / "journal.jsonl").stat().st_size
-    world.exchange.place(world.account, _BUY)
+    world.exchange.trading.place(world.account, _BUY)
     reopener.close()
     path = reopener.directory / "journal.jsonl"
     whole = path.read_bytes()

@@ -74,7 +74,25 @@ def test_keys() -> None:
         assert refused.value.refusal.code == code
 
 
-@pytest.mark.parametrize("text", ["", "a", "a:b", "a::c", "a:b:c:d"])
+@pytest.mark.parametrize("text", ["", "a", "a:b", "a::c", "a:b:c:read:more"])
 def test_a_malformed_account_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="NAME:KEY:SECRET"):
         AccountKey.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "may_trade", "may_withdraw"),
+    [
+        ("a:b:c", True, False),
+        ("a:b:c:read", False, False),
+        ("a:b:c:trade", True, False),
+        ("a:b:c:withdraw", True, True),
+    ],
+)
+def test_what_a_key_may_do(text: str, may_trade: bool, may_withdraw: bool) -> None:
+    assert AccountKey.parse(text) == AccountKey("a", "b", "c", may_trade, may_withdraw)
+
+
+def test_a_permission_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="'d' is none of read, trade, withdraw"):
+        AccountKey.parse("a:b:c:d")
