@@ -5,9 +5,15 @@ import contextlib
 import logging
 import signal
 import socket
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+_LISTED_MAX: Final = 1_000
 
 
 def executions(
@@ -21,28 +27,37 @@ def executions(
     claim_after: Annotated[
         float, typer.Option(help="Seconds after which another process's pending entries are taken over.", min=0.1)
     ] = 60.0,
+    findings: Annotated[
+        bool, typer.Option("--findings", help="Only list what does not fit the exchange's fills now, and end.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --findings: print JSON, one object a line.")] = False,
 ) -> None:
-    """Carry executions that trading bots announce in Redis to the topic portfolio.executions.
+    """Carry executions that bots announce in Redis to Kafka, and hold them against the exchange's fills.
 
     Streams (PORTFOLIO_EXECUTION_STREAMS) are read through a consumer group, and an entry is acknowledged once Kafka has
     it: it may be killed at any moment, and nothing is lost. Channels (PORTFOLIO_EXECUTION_CHANNELS) are followed by
     pattern; Redis keeps nothing of them while nobody listens. Two processes at once need two names.
 
+    In Postgres each execution is compared with its fill, which gets its strategy and cycle. An execution without a fill
+    after PORTFOLIO_EXECUTION_GRACE_S, a fill that no bot announced in an account whose bots announce, and two that
+    differ are told on portfolio.execution-findings.
+
     Example: PORTFOLIO_EXECUTION_STREAMS=bot:fills portfolio executions --name bots-1
+
+    Example: portfolio executions --findings
     """
-    from infra.errors import RemediableError
-    from infra.settings import Settings, load_settings
+    from infra.settings import load_settings
     from streams.executions.service import run_executions
 
     settings = load_settings()
-    if not settings.execution_streams and not settings.execution_channels:
-        remedy = "Set PORTFOLIO_EXECUTION_STREAMS or PORTFOLIO_EXECUTION_CHANNELS"
-        raise RemediableError("there is no stream and no channel to read", remedy)
+    if findings:
+        asyncio.run(_list_findings(settings, as_json=json))
+        return
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # While the brokers are away it writes hundreds of lines a second; what follows from it is logged by the service.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
-    async def run(settings: Settings) -> None:
+    async def run(settings: "Settings") -> None:
         task = asyncio.create_task(
             run_executions(settings, consumer=name or socket.gethostname(), claim_after_s=claim_after)
         )
@@ -53,3 +68,39 @@ def executions(
             await task
 
     asyncio.run(run(settings))
+
+
+async def _list_findings(settings: "Settings", *, as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from infra.errors import RemediableError
+    from infra.postgres.errors import DatabaseError
+    from infra.postgres.executions import ExecutionStore
+
+    store = ExecutionStore(settings.database_dsn)
+    try:
+        found = await store.findings(_LISTED_MAX)
+    except DatabaseError as error:
+        raise RemediableError(f"the findings cannot be read: {error}", "Start the database, or set DATABASE_URL") from (
+            error
+        )
+    finally:
+        await store.close()
+    if as_json:
+        for each in found:
+            print(msgspec.json.encode(each).decode())
+        return
+    if not found:
+        print("Nothing: every execution has its fill, and every fill its execution where bots announce.")
+        return
+    table = Table("since", "account", "finding", "what", "strategy", box=None, pad_edge=False)
+    for each in found:
+        since = datetime.fromtimestamp(each.found_time_us / 1_000_000, UTC).isoformat(" ", "seconds")
+        # What a bot sent is text, not markup.
+        table.add_row(*(Text(text) for text in (since, each.account, each.finding, each.detail, each.strategy)))
+    Console().print(table)
+    if len(found) == _LISTED_MAX:
+        print(f"These are the newest {_LISTED_MAX}.")

@@ -57,7 +57,9 @@ COMMANDS: dict[str, _Entry] = {
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),
     "demo": _Entry("Run the demo trader on the simulated exchange.", _PARTS),
     "gateway": _Entry("Carry account events and marks from Binance to Kafka.", _PARTS),
-    "executions": _Entry("Carry executions that bots announce in Redis to Kafka.", _PARTS),
+    "executions": _Entry(
+        "Carry executions that bots announce in Redis to Kafka, and compare them with the fills.", _PARTS
+    ),
     "worker": _Entry("Run a Faust worker: ledger, valuation, and the sinks.", _PARTS),
     "api": _Entry("Serve the REST API and the dashboard.", _PARTS),
     "migrate": _Entry("Bring the database schema up to date.", _PARTS),
