@@ -38,6 +38,7 @@ class _Told(NamedTuple):
 
     at_s: float
     marks: Mapping[str, Decimal]
+    stale: Mapping[str, int]
 
 
 class Valuer:
@@ -52,6 +53,7 @@ class Valuer:
         self._told: dict[str, _Told] = {}
         self._newest: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
         self._newest_time_us = 0
+        self._stale: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
     def newest(self, reporting: str) -> tuple[Mapping[str, Decimal], int]:
         """The newest marks in a reporting currency, and the time of the newest page; zero before the first."""
@@ -65,22 +67,33 @@ class Valuer:
             page: The marks.
             now_s: A monotonic time.
         """
-        for reporting, newer in page.rates.items():
-            self._newest[reporting].update(newer)
-        self._newest_time_us = max(self._newest_time_us, page.time_us)
+        self._take(page)
         records = []
         for account, book in books.items():
-            rates = self._newest.get(book.reporting)
+            rates, dates = self._newest[book.reporting], self._stale[book.reporting]
             told = self._told.get(account)
-            if not rates or (told is not None and now_s - told.at_s < self._interval_s):
+            if told is not None and now_s - told.at_s < self._interval_s:
                 continue
             held = {asset: rates[asset] for asset in book.holdings if asset in rates and asset != book.reporting}
-            if not held or (told is not None and told.marks == held):
+            stale = {asset: dates[asset] for asset in book.holdings if asset in dates}
+            if told is None and not held and not stale:
                 continue
-            self._told[account] = _Told(now_s, held)
+            if told is not None and told.marks == held and told.stale == stale:
+                continue
+            self._told[account] = _Told(now_s, held, stale)
             snapshot = describe_account(book, value_book(book, held), valued_time_us=page.time_us)
-            records.append(PnlRecord(cause="marks", snapshot=snapshot))
+            records.append(PnlRecord(cause="marks", snapshot=snapshot, stale_marks=stale))
         return records
+
+    def _take(self, page: MarksPage) -> None:
+        """Remember the newest mark of each asset, and whether it still moves."""
+        for reporting, newer in page.rates.items():
+            self._newest[reporting].update(newer)
+            for asset in newer:
+                self._stale[reporting].pop(asset, None)
+        for reporting, dates in page.stale.items():
+            self._stale[reporting].update(dates)
+        self._newest_time_us = max(self._newest_time_us, page.time_us)
 
 
 _settings = load_settings()

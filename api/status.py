@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from api import schemas
 from api.dependencies import Services
 from infra.errors import RemediableError
@@ -156,6 +158,7 @@ def _status(
                 sync_status=each.sync_status,
                 gateway_state=each.gateway.state,
                 sync_lag_seconds=None if each.lag_s is None else round(each.lag_s, 3),
+                stale_assets=_stale_assets(each.gateway.fields),
             )
             for each in accounts
         ],
@@ -256,3 +259,11 @@ def _number(fields: Mapping[str, str], name: str) -> float | None:
 
 def _elapsed_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
+
+
+def _stale_assets(fields: Mapping[str, str]) -> dict[str, int | None]:
+    try:
+        told = msgspec.json.decode(fields.get("stale_assets", "{}"), type=dict[str, int])
+    except msgspec.DecodeError:
+        return {}
+    return {asset: time_us or None for asset, time_us in told.items()}

@@ -48,7 +48,7 @@ class MarksPage(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     time_us: int
     rates: dict[Name, dict[Name, Decimal]]
-    stale: dict[str, dict[str, int]] = {}
+    stale: dict[Name, dict[Name, int]] = {}
     """By reporting currency, the assets whose price does not move, since a market on their path is halted or delisted,
     and the time that it was made; zero where nobody knows it. An asset that has no market at all is named only here."""
 
@@ -68,6 +68,9 @@ class PnlRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     cause: Literal["book", "marks"]
     snapshot: AccountSnapshot
+    stale_marks: dict[Name, int] = {}
+    """Of what is held, the assets whose mark does not move, since their market is halted or delisted, and the time that
+    it was made (zero: nobody knows). Told with `cause` marks."""
 
 
 class PositionRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,10 @@ class AccountStatus(Answer):
     sync_status: SyncStatus
     gateway_state: str | None = Field(description="What the gateway says of it.")
     sync_lag_seconds: float | None = Field(description="Age of the newest prices in its book.")
+    stale_assets: dict[str, Instant | None] = Field(
+        description="Assets that it holds whose price does not move, since their market is halted or delisted, and the "
+        "time that it was made, null where nobody knows it."
+    )
 
 
 class Status(Answer):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from infra.backoff import backoff_s
@@ -144,8 +145,12 @@ class AccountFollower:
         log.warning("account %s: %s; connecting again in %.1f s", self._account.name, error, wait_s)
         await asyncio.sleep(wait_s)
 
-    def refresh_status(self) -> None:
-        """Bring the heartbeat and what is measured up to date."""
+    def refresh_status(self, stale: Mapping[str, int]) -> None:
+        """Bring the heartbeat and what is measured up to date.
+
+        Args:
+            stale: Assets whose price does not move, and when it was made.
+        """
         status, rest = self.status, self._rest
         live = self._source.live if isinstance(self._source, Sessions) else self._source
         clock = self._market.rest if rest is None else rest
@@ -154,5 +159,7 @@ class AccountFollower:
             status.rest_latency_ms, status.weight_used = round(rest.latency_ms, 1), rest.weight_used
         if live is not None:
             status.last_sync_time_us, status.last_event_time_us = live.last_sync_us, live.last_event_us
+        held = {} if self._log is None else self._log.published.quantities.held
+        status.stale_assets = {asset: stale[asset] for asset in held if asset in stale}
         if status.state is GatewayState.LIVE:
             self.failure, status.problem = None, ""

@@ -70,6 +70,10 @@ class MarksFeed:
             tasks.create_task(self._watch_listing())
             tasks.create_task(self._publish())
 
+    def stale(self, reporting: str) -> Mapping[str, int]:
+        """The assets whose price does not move, as in the last page, with the time that it was made."""
+        return self._sent.stale.get(reporting, {})
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(_POLL_INTERVAL_S)

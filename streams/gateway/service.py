@@ -71,7 +71,7 @@ class Gateway:
         work = {
             **{follower.account.name: follower.run(failed) for follower in self._followers},
             "marks": marks.run(),
-            "status": self._tell(writer),
+            "status": self._tell(writer, marks),
             "failures": self._watch(failed),
         }
         tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
@@ -104,9 +104,9 @@ class Gateway:
             if len(failures) == len(self._followers):
                 raise failures[0]
 
-    async def _tell(self, writer: StatusWriter) -> None:
+    async def _tell(self, writer: StatusWriter, marks: MarksFeed) -> None:
         while True:
             for follower in self._followers:
-                follower.refresh_status()
+                follower.refresh_status(marks.stale(follower.account.reporting))
             await writer.write()
             await writer.pause()

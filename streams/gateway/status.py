@@ -57,6 +57,8 @@ class GatewayStatus(msgspec.Struct, kw_only=True):
     """Flows on the log whose kind is not known (yet)."""
     histories_problem: str = ""
     """Why flows cannot be told their kind: what the exchange answers instead of its histories; empty: all were read."""
+    stale_assets: dict[str, int] = {}
+    """Assets held whose price does not move, since their market is halted or delisted, and when it was made."""
     rest_latency_ms: float = 0.0
     weight_used: int = 0
     """Request weight of the running minute, as the exchange counts it."""
@@ -108,4 +110,8 @@ class StatusWriter:
 
 
 def _fields(status: GatewayStatus) -> dict[Any, Any]:
-    return {name: str(value) for name, value in msgspec.structs.asdict(status).items()}
+    values = msgspec.structs.asdict(status)
+    return {
+        name: msgspec.json.encode(value).decode() if isinstance(value, dict) else str(value)
+        for name, value in values.items()
+    }

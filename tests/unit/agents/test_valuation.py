@@ -2,9 +2,13 @@
 
 from decimal import Decimal
 
+import pytest
+from msgspec.structs import replace
+
 from agents.valuation import Valuer
 from portfolio import Book, exact_arithmetic, fold, new_book
-from streams.records import MarksPage
+from portfolio.money import INTEGER_DIGITS_MAX, PLACES_MAX
+from streams.records import MarksPage, UnreadableRecord, marks_pages
 from tests.support.worker import TIME_US, fill
 
 
@@ -48,3 +52,60 @@ def test_an_account_is_valued_once_in_an_interval_and_the_last_move_is_not_lost(
 def test_other_reporting_currencies_move_nothing() -> None:
     marks = MarksPage(time_us=TIME_US, rates={"EUR": {"BTC": Decimal(1)}})
     assert Valuer(1.0).value({"main": book("main")}, marks, 10.0) == []
+
+
+def test_the_largest_numbers_that_are_let_in_can_be_valued() -> None:
+    """What passes the reader must not stop the worker: every product of two such numbers is exact."""
+    digits = "9" * INTEGER_DIGITS_MAX + "." + "9" * PLACES_MAX
+    absurd = replace(fill(1), price=Decimal(1), quantity=Decimal(digits), fee=Decimal(0))
+    books = {"absurd": fold(new_book("absurd", "USDT"), [absurd]).book, "fine": book("fine")}
+
+    largest, fine = Valuer(1.0).value(books, page(BTC=digits), 10.0)
+
+    with exact_arithmetic():
+        assert largest.snapshot.unrealized == Decimal(digits) * Decimal(digits) - Decimal(digits)
+    assert fine.snapshot.account == "fine"
+
+
+@pytest.mark.parametrize("rate", ["NaN", "sNaN", "Infinity", "-1", "1e400", "1e-400", "1e9999999999", "x"])
+def test_a_rate_that_is_no_price_is_unreadable(rate: str) -> None:
+    data = marks_pages.encode(page(BTC="1")).replace(b'"1"}', b'"%s"}' % rate.encode())
+    with pytest.raises(UnreadableRecord):
+        marks_pages.decode(data)
+
+
+@pytest.mark.parametrize("time_us", [-1, 0, 1_700_000_000_000, 4_200_000_000_000_000, 10**30])
+def test_marks_of_no_plausible_time_are_unreadable(time_us: int) -> None:
+    data = marks_pages.encode(page(BTC="1")).replace(str(TIME_US + 5).encode(), str(time_us).encode())
+    with pytest.raises(UnreadableRecord):
+        marks_pages.decode(data)
+
+
+def test_pages_of_several_gateways_complement_one_another() -> None:
+    """Each gateway publishes the marks of what its own accounts hold; neither may take the other's marks away."""
+    both = fold(new_book("main", "USDT"), [fill(1, symbol="BTC"), fill(2, symbol="ETH")]).book
+    valuer = Valuer(1.0)
+    valuer.value({"main": both}, page(BTC="70000", ETH="3000"), 10.0)
+    (record,) = valuer.value({"main": both}, page(BTC="71000"), 12.0)
+    assert (record.snapshot.marks["BTC"], record.snapshot.marks["ETH"]) == (71000, 3000)
+
+
+def test_a_mark_that_does_not_move_any_more_is_told_with_its_time_until_it_does() -> None:
+    books = {"main": book("main")}
+    valuer = Valuer(1.0)
+    stale = replace(page(BTC="70000"), stale={"USDT": {"BTC": TIME_US - 7, "LUNA": 0}})
+    (before,) = valuer.value(books, page(BTC="70000"), 10.0)
+    (halted,) = valuer.value(books, stale, 20.0)
+    assert (before.stale_marks, halted.stale_marks) == ({}, {"BTC": TIME_US - 7})
+    assert halted.snapshot.marks["BTC"] == 70000
+    # A page of another gateway says nothing about it.
+    assert not valuer.value(books, page(ETH="3000"), 30.0)
+    (again,) = valuer.value(books, page(BTC="70000"), 40.0)
+    assert again.stale_marks == {}
+
+
+def test_an_asset_without_any_market_is_told_too() -> None:
+    marks = MarksPage(time_us=TIME_US, rates={"USDT": {"ETH": Decimal(1)}}, stale={"USDT": {"BTC": 0}})
+    (record,) = Valuer(1.0).value({"main": book("main")}, marks, 10.0)
+    assert record.stale_marks == {"BTC": 0}
+    assert record.snapshot.marks["BTC"] == Decimal("60001.12"), "the last price that the book itself has seen"
