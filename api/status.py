@@ -96,8 +96,21 @@ class _Account:
         if gateway.is_silent:
             told.append(f"The gateway has said nothing for {_age(gateway.silent_s)}: is `portfolio gateway` running?")
         elif gateway.state not in {None, "live"}:
-            told.append(f"The gateway is {gateway.state}: {gateway.fields.get('problem') or 'its log says why'}")
+            reason = gateway.fields.get("problem") or _backfill(gateway.fields) or "its log says why"
+            told.append(f"The gateway is {gateway.state}: {reason}")
+        if histories_problem := gateway.fields.get("histories_problem"):
+            told.append(f"Flows without a kind stay unclassified: {histories_problem}")
         return told
+
+
+def _backfill(fields: Mapping[str, str]) -> str:
+    """How far the gateway is with a history; empty when it brings none over."""
+    phase = fields.get("backfill_phase")
+    if not phase:
+        return ""
+    left_s = (_integer(fields, "backfill_end_time_us") or 0) / 1e6 - time.time()
+    end = f", done in about {_age(left_s)}" if left_s > 0 else ""
+    return f"{phase} the history, {fields.get('backfill_events')} events, {fields.get('backfill_percent')} %{end}"
 
 
 _WORST_FIRST: Final = ("failed", "unknown", "stale", "syncing", "live")

@@ -157,6 +157,10 @@ class AccountFollower:
         status.heartbeat_time_us = clock.exchange_time_us()
         if rest is not None:
             status.rest_latency_ms, status.weight_used = round(rest.latency_ms, 1), rest.weight_used
+        if self._sessions is not None:
+            status.histories_problem = next(iter(self._sessions.histories.problems.values()), "")
+        if self._log is not None:
+            status.unclassified_flows = len(self._log.published.unclassified)
         if live is not None:
             status.last_sync_time_us, status.last_event_time_us = live.last_sync_us, live.last_event_us
         held = {} if self._log is None else self._log.published.quantities.held
