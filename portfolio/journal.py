@@ -77,5 +77,7 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     corrected_by: str = ""
     """The trade correction that made this of the event; empty where it is booked as it came."""
+    restated_from: int = 0
+    """Of a trade correction: the first event that is booked in another way because of it; 0: there is none."""
     revision: int = 0
     """The newest trade correction, counted from 1, that changed the history which this is part of; 0: none did."""

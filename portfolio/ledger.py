@@ -261,7 +261,7 @@ class _Run:
         self._touched |= dict.fromkeys((*self.book.holdings, *self.book.exchange))
         booked = self._plain(correction)
         if known.first_sequence:
-            return booked
+            return replace(booked, restated_from=known.first_sequence)
         key = f"fill {correction.trade_id} of {correction.symbol}"
         return replace(booked, warnings=(f"trade correction {correction.id}: no {key} stands before it in the log",))
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from infra.postgres.errors import JournalGap
 from infra.postgres.rows import Row, decode_marks, encode_marks
+from portfolio import LogPosition
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
 
 ACCOUNT_COLUMNS = (
@@ -25,6 +26,8 @@ ACCOUNT_COLUMNS = (
     "conflicts",
     "book_marks",
     "marks",
+    "revision",
+    "checksum",
 )
 
 
@@ -39,6 +42,8 @@ class AccountState:
         valued_time_us: The time of `marks`.
         book_marks: Asset to price, as the book knew it at this log position.
         marks: Asset to price, the newest known. Prices of assets that are no longer held may linger.
+        revision: How many trade corrections the account takes into account.
+        checksum: Of the encoded book at this log position.
     """
 
     account: str
@@ -58,6 +63,8 @@ class AccountState:
     conflicts: int
     book_marks: dict[str, Decimal]
     marks: dict[str, Decimal]
+    revision: int = 0
+    checksum: str = ""
 
     @classmethod
     def from_row(cls, row: Row) -> "AccountState":
@@ -73,9 +80,9 @@ class AccountState:
         values |= {"book_marks": encode_marks(self.book_marks), "marks": encode_marks(self.marks)}
         return tuple(values.values())
 
-    def has_seen(self, update: LedgerUpdate) -> bool:
-        """Whether the update is of a log record that is stored already."""
-        return update.position.offset <= self.log_offset
+    def has_seen(self, position: LogPosition) -> bool:
+        """Whether what a record of the log did is stored already."""
+        return position.offset <= self.log_offset
 
 
 def after_update(state: AccountState | None, update: LedgerUpdate) -> AccountState:
@@ -84,7 +91,13 @@ def after_update(state: AccountState | None, update: LedgerUpdate) -> AccountSta
     Raises:
         JournalGap: Updates between what is stored and this one are missing.
     """
-    _require_continuity(state, update)
+    first = update.booked[0].sequence if update.booked else update.snapshot.sequence + 1
+    require_sequence(state, update.account, first - 1)
+    return after_restatement(state, update)
+
+
+def after_restatement(state: AccountState | None, update: LedgerUpdate) -> AccountState:
+    """The account after an update that may count its events anew."""
     snapshot = update.snapshot
     return AccountState(
         account=update.account,
@@ -104,6 +117,8 @@ def after_update(state: AccountState | None, update: LedgerUpdate) -> AccountSta
         conflicts=update.conflicts + (0 if state is None else state.conflicts),
         book_marks=snapshot.marks,
         marks=_merged_marks(state, snapshot),
+        revision=snapshot.revision,
+        checksum=snapshot.checksum,
     )
 
 
@@ -124,8 +139,12 @@ def _merged_marks(state: AccountState | None, snapshot: AccountSnapshot) -> dict
     return {**state.marks, **brought}
 
 
-def _require_continuity(state: AccountState | None, update: LedgerUpdate) -> None:
-    expected = 1 + (0 if state is None else state.sequence)
-    first = update.booked[0].sequence if update.booked else update.snapshot.sequence + 1
-    if first != expected:
-        raise JournalGap(update.account, expected=expected, found=first)
+def require_sequence(state: AccountState | None, account: str, sequence: int) -> None:
+    """Make sure that what is stored ends with an event.
+
+    Raises:
+        JournalGap: It does not.
+    """
+    stored = 0 if state is None else state.sequence
+    if stored != sequence:
+        raise JournalGap(account, expected=stored + 1, found=sequence + 1)

@@ -3,7 +3,8 @@
 DatabaseError
 ├── DatabaseUnavailable   it cannot be reached, or not in time; try again
 ├── SchemaOutdated        it is reached, but its tables are not those of this version
-└── JournalGap            the journal that is being written is not the continuation of what is stored
+├── JournalGap            the journal that is being written is not the continuation of what is stored
+└── RestatementIncomplete   pages of a restatement are missing before its last
 """
 
 from collections.abc import Iterator
@@ -36,11 +37,21 @@ class JournalGap(DatabaseError):
     def __init__(self, account: str, *, expected: int, found: int) -> None:
         super().__init__(
             f"account {account}: event {expected} should come next, event {found} came; "
-            "read the journal again from the offsets that are stored in sink_offsets"
+            "what is between is on the journal no more: `portfolio rebuild` makes the tables anew from the log"
         )
         self.account = account
         self.expected = expected
         self.found = found
+
+
+class RestatementIncomplete(DatabaseError):
+    """The last page of a restatement came, but pages before it did not."""
+
+    def __init__(self, account: str, correction_id: str, *, pages: int, found: int) -> None:
+        super().__init__(
+            f"account {account}: {found} of the {pages} pages that trade correction {correction_id} restates are here; "
+            "`portfolio rebuild` makes the tables anew from the log"
+        )
 
 
 _UNREACHABLE = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from portfolio.events import Event, Fill, Flow, FlowKind, Reclassification, ValuationPoint
+from portfolio.events import Event, Fill, Flow, FlowKind, Marks, Reclassification, TradeCorrection, ValuationPoint
 from portfolio.journal import Booked, Entry, EntryKind, Posting
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, PositionSnapshot
@@ -16,6 +16,7 @@ from portfolio.snapshots import AccountSnapshot, BalanceSnapshot, LedgerUpdate, 
 Row = tuple[Any, ...]
 
 _postings = msgspec.json.Encoder(decimal_format="string")
+_fills = msgspec.json.Encoder(decimal_format="string")
 _marks = msgspec.json.Encoder(decimal_format="string")
 _events = msgspec.msgpack.Encoder()
 _events_decoder: Final = msgspec.msgpack.Decoder(tuple[Event, ...])
@@ -62,6 +63,7 @@ class Rows:
     event_pages: list[Row] = field(default_factory=list)
     checkpoints: list[Row] = field(default_factory=list)
     warnings: list[Row] = field(default_factory=list)
+    corrections: list[Row] = field(default_factory=list)
     symbols: defaultdict[tuple[str, str], SymbolChange] = field(
         default_factory=lambda: defaultdict[tuple[str, str], SymbolChange](SymbolChange)
     )
@@ -106,6 +108,7 @@ class Rows:
                     point.outflow,
                     point.index,
                     point.drawdown,
+                    booked.revision,
                 )
             )
         for number, message in enumerate(booked.warnings):
@@ -119,6 +122,8 @@ class Rows:
                 self.flows.append(_flow_row(account, booked, event))
             case Reclassification():
                 self.reclassified.append((account, event.flow_id, event.kind.value))
+            case TradeCorrection():
+                self.corrections.append(_correction_row(account, booked, event))
             case ValuationPoint():
                 self.rates += [
                     (account, asset, event.time_us, booked.sequence, rate) for asset, rate in event.rates.items()
@@ -183,13 +188,44 @@ def _fill_row(account: str, booked: Booked, fill: Fill) -> Row:
         fill.client_order_id,
         fill.strategy,
         fill.cycle_id,
+        booked.corrected_by,
+        booked.revision,
     )
 
 
 def _flow_row(account: str, booked: Booked, flow: Flow) -> Row:
     value = _entry_of(booked.entries, EntryKind.FLOW).value
     signed = value if flow.quantity > ZERO else -value
-    return account, flow.id, flow.time_us, booked.sequence, flow.asset, flow.quantity, flow.kind.value, signed
+    return (
+        account,
+        flow.id,
+        flow.time_us,
+        booked.sequence,
+        flow.asset,
+        flow.quantity,
+        flow.kind.value,
+        signed,
+        booked.revision,
+    )
+
+
+def _correction_row(account: str, booked: Booked, correction: TradeCorrection) -> Row:
+    replacement = correction.replacement
+    return (
+        account,
+        correction.id,
+        booked.sequence,
+        correction.time_us,
+        correction.symbol,
+        correction.execution.value,
+        correction.trade_id,
+        correction.order_id,
+        None if replacement is None else _fills.encode(replacement).decode(),
+        list(correction.flows),
+        correction.author,
+        correction.reason,
+        booked.restated_from,
+    )
 
 
 def _opening_row(account: str, booked: Booked, leg: int, posting: Posting) -> Row:
@@ -202,6 +238,7 @@ def _opening_row(account: str, booked: Booked, leg: int, posting: Posting) -> Ro
         posting.quantity,
         FlowKind.OPENING.value,
         posting.cost,
+        booked.revision,
     )
 
 
@@ -218,6 +255,7 @@ def _entry_row(account: str, booked: Booked, leg: int, entry: Entry) -> Row:
         entry.realized,
         entry.fee,
         _postings.encode(entry.postings).decode(),
+        booked.revision,
     )
 
 
@@ -230,8 +268,13 @@ def _event_page_row(update: LedgerUpdate) -> Row:
         update.position.offset,
         min(booked.event.time_us for booked in update.booked),
         max(booked.event.time_us for booked in update.booked),
-        _events.encode(tuple(booked.event for booked in update.booked)),
+        _events.encode(tuple(_folds_forward(booked.event) for booked in update.booked)),
     )
+
+
+def _folds_forward(event: Event) -> Event:
+    """The event as whoever folds the past anew needs it: what a correction changed is in the events before it."""
+    return Marks(rates={}, time_us=event.time_us) if isinstance(event, TradeCorrection) else event
 
 
 def _position_row(position: PositionSnapshot) -> Row:
@@ -255,6 +298,7 @@ def _position_row(position: PositionSnapshot) -> Row:
         position.open_time_us,
         position.close_time_us,
         position.sequence,
+        position.revision,
     )
 
 
