@@ -95,7 +95,7 @@ async def _fold_log(settings: Settings, account: str) -> _Log:
     book: Book | None = None
     published = Counter[FillKey]()
     differences = []
-    async for message in _records(settings, account, ACCOUNT_EVENTS):
+    async for message in records_of(settings, account, ACCOUNT_EVENTS):
         position = LogPosition(message.partition, message.offset)
         outcome = fold_record(message.key, message.value, position=position, book=book, partitions=settings.partitions)
         if isinstance(outcome, Rejected):
@@ -114,7 +114,7 @@ async def _fold_log(settings: Settings, account: str) -> _Log:
 async def _compare_changelog(settings: Settings, book: Book) -> list[str]:
     """What a worker that takes over would start from is the fold of the log, to the byte."""
     stored = None
-    async for message in _records(settings, book.account, BOOKS_CHANGELOG):
+    async for message in records_of(settings, book.account, BOOKS_CHANGELOG):
         if not is_older(message.key, message.value, stored):
             stored = message.value
     return [] if stored == encode_book(book) else ["the last book of the changelog is not the fold of the log"]
@@ -124,7 +124,7 @@ async def _compare_pnl(settings: Settings, book: Book) -> list[str]:
     told: dict[LogPosition, AccountSnapshot] = {}
     last: AccountSnapshot | None = None
     differences = []
-    async for message in _records(settings, book.account, PNL):
+    async for message in records_of(settings, book.account, PNL):
         record = pnl_records.decode(message.value)
         last = record.snapshot
         with exact_arithmetic():
@@ -218,7 +218,7 @@ async def _stored(settings: Settings, account: str) -> _Stored:
     )
 
 
-async def _records(settings: Settings, account: str, topic: TopicSpec) -> AsyncIterator[ConsumerRecord]:
+async def records_of(settings: Settings, account: str, topic: TopicSpec) -> AsyncIterator[ConsumerRecord]:
     """An account's records of a topic, from the first to the last at this moment."""
     key = account.encode()
     partition = TopicPartition(topic.name, partition_of(account, settings.partitions))
