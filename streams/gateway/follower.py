@@ -39,7 +39,7 @@ class AccountFollower:
 
     Attributes:
         status: What operators are told of it.
-        failure: What a person must clear before it can be followed; None while nothing is.
+        failure: Why it cannot be followed, where that is nothing that passes by itself; None while it can.
     """
 
     def __init__(self, settings: Settings, account: AccountConfig, market: SharedMarket) -> None:
@@ -51,7 +51,7 @@ class AccountFollower:
             market: What it shares with the other accounts.
         """
         self.status = GatewayStatus()
-        self.failure: RemediableError | None = None
+        self.failure: Exception | None = None
         self._settings = settings
         self._account = account
         self._market = market
@@ -70,7 +70,10 @@ class AccountFollower:
         return set() if self._log is None else self._log.published.assets
 
     async def run(self, on_failure: asyncio.Event) -> None:
-        """Follow until cancelled; what a person must clear is told, and tried again after a while.
+        """Follow until cancelled; what does not pass by itself is told, and tried again after a while.
+
+        An error that nobody foresaw is no different: it must not take the other accounts with it, and what is on the log
+        is read again before anything more is published.
 
         Args:
             on_failure: Set whenever `failure` is.
@@ -79,11 +82,15 @@ class AccountFollower:
         while True:
             try:
                 await self._follow()
-            except RemediableError as error:
-                self.failure = error
-                self.status.state, self.status.problem = GatewayState.FAILED, str(error)
+            except Exception as error:  # noqa: BLE001 - told, and raised by the gateway where no account is left
                 wait_s = backoff_s(attempt, first_s=_FAILED_FIRST_S, longest_s=_FAILED_MAX_S)
-                log.error("account %s: %s; next attempt in %.0f s", self._account.name, error, wait_s)  # noqa: TRY400
+                is_unforeseen = not isinstance(error, RemediableError)
+                log.error(  # noqa: TRY400 - the traceback of what a person can clear helps nobody
+                    "account %s: %s; next attempt in %.0f s", self._account.name, error, wait_s, exc_info=is_unforeseen
+                )
+                self.failure = error
+                self.status.state = GatewayState.FAILED
+                self.status.problem = f"{type(error).__name__}: {error}" if is_unforeseen else str(error)
                 on_failure.set()
                 attempt += 1
                 await asyncio.sleep(wait_s)
@@ -157,8 +164,8 @@ class AccountFollower:
         status.heartbeat_time_us = clock.exchange_time_us()
         if rest is not None:
             status.rest_latency_ms, status.weight_used = round(rest.latency_ms, 1), rest.weight_used
-        if self._sessions is not None:
-            status.histories_problem = next(iter(self._sessions.histories.problems.values()), "")
+        if isinstance(self._source, Sessions):
+            status.histories_problem = next(iter(self._source.histories.problems.values()), "")
         if self._log is not None:
             status.unclassified_flows = len(self._log.published.unclassified)
         if live is not None:
