@@ -1,0 +1,5 @@
+"""`portfolio storm`: the gateway against an exchange on which everything goes wrong that can."""
+
+from cli.storm.command import storm
+
+__all__ = ["storm"]
