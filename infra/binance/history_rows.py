@@ -4,7 +4,7 @@ Field names, statuses and units as in Binance's documentation of its wallet, Con
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ import msgspec
 
 from infra.binance.times import epoch_us
 from portfolio.events import FlowKind
-from portfolio.money import ZERO, exact_arithmetic, plain
+from portfolio.money import ZERO, checked, exact_arithmetic, plain
 from portfolio.reconciliation import EARN_PREFIX
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
         return self.earliest_us if self.quantity > ZERO else self.latest_us
 
 
-Decode = Callable[[list[object], int], Iterator[Movement]]
+Decode = Callable[[Sequence[object], int], Iterator[Movement]]
 """Rows of one answer, and the time until which was asked, to movements."""
 
 
@@ -147,7 +147,7 @@ class _Reward(msgspec.Struct):
     """What a locked product pays; a flexible one says `rewards`."""
 
 
-def decode_deposits(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_deposits(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`capital/deposit/hisrec`: what was credited to the spot wallet; pending and rejected ones moved nothing."""
     for row in msgspec.convert(rows, list[_Deposit]):
         if row.status not in _CREDITED or row.wallet_type != _SPOT_WALLET:
@@ -159,7 +159,7 @@ def decode_deposits(rows: list[object], _until_us: int) -> Iterator[Movement]:
         )
 
 
-def decode_withdrawals(rows: list[object], until_us: int) -> Iterator[Movement]:
+def decode_withdrawals(rows: Sequence[object], until_us: int) -> Iterator[Movement]:
     """`capital/withdraw/history`: amount and fee leave when it is asked for, and come back when it fails."""
     for row in msgspec.convert(rows, list[_Withdrawal]):
         if row.wallet_type != _SPOT_WALLET:
@@ -183,7 +183,7 @@ def decode_withdrawals(rows: list[object], until_us: int) -> Iterator[Movement]:
             )
 
 
-def decode_transfers(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_transfers(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`asset/transfer`: between the spot wallet (`MAIN`) and another one."""
     for row in msgspec.convert(rows, list[_Transfer]):
         if row.status != "CONFIRMED":
@@ -194,7 +194,7 @@ def decode_transfers(rows: list[object], _until_us: int) -> Iterator[Movement]:
         )
 
 
-def decode_dribblets(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_dribblets(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`asset/dribblet`: small balances to BNB; what is received is net of the service charge."""
     for row in msgspec.convert(rows, list[_Dribblet]):
         time_us, operation = epoch_us(row.operate_time), f"dust:{row.trans_id}"
@@ -205,14 +205,14 @@ def decode_dribblets(rows: list[object], _until_us: int) -> Iterator[Movement]:
                     yield _movement(operation, asset, quantity, FlowKind.DUST, at_us=time_us, part=f":{number}:{side}")
 
 
-def decode_dividends(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_dividends(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`asset/assetDividend`: airdrops and other distributions."""
     for row in msgspec.convert(rows, list[_Dividend]):
         if row.amount:
             yield _movement(f"dividend:{row.id}", row.asset, row.amount, FlowKind.AIRDROP, at_us=epoch_us(row.div_time))
 
 
-def decode_conversions(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_conversions(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`convert/tradeFlow`: one asset goes, another comes."""
     for row in msgspec.convert(rows, list[_Conversion]):
         if row.order_status != "SUCCESS":
@@ -222,7 +222,7 @@ def decode_conversions(rows: list[object], _until_us: int) -> Iterator[Movement]
             yield _movement(operation, asset, quantity, FlowKind.CONVERT, at_us=time_us, part=f":{side}")
 
 
-def decode_rebates(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_rebates(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`rebate/taxQuery`: shares of commissions."""
     rebates = msgspec.convert(rows, list[_Rebate])
     names = _numbered(f"{row.update_time}:{row.asset}:{row.type}:{plain(row.amount)}" for row in rebates)
@@ -230,7 +230,7 @@ def decode_rebates(rows: list[object], _until_us: int) -> Iterator[Movement]:
         yield _movement(f"rebate:{name}", row.asset, row.amount, FlowKind.REBATE, at_us=epoch_us(row.update_time))
 
 
-def decode_flexible_subscriptions(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_flexible_subscriptions(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`simple-earn/flexible/history/subscriptionRecord`: the asset goes, its `LD` twin comes."""
     for row in msgspec.convert(rows, list[_Subscription]):
         quantity = row.amount if row.amt_from_spot is None else row.amt_from_spot
@@ -239,7 +239,7 @@ def decode_flexible_subscriptions(rows: list[object], _until_us: int) -> Iterato
             yield from _earn(operation, row.asset, -quantity, time_us, twin_quantity=row.amount)
 
 
-def decode_flexible_redemptions(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_flexible_redemptions(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`simple-earn/flexible/history/redemptionRecord`: the `LD` twin goes, the asset comes."""
     for row in msgspec.convert(rows, list[_Redemption]):
         if row.dest_account == "SPOT":
@@ -247,7 +247,7 @@ def decode_flexible_redemptions(rows: list[object], _until_us: int) -> Iterator[
             yield from _earn(operation, row.asset, row.amount, time_us, twin_quantity=-row.amount)
 
 
-def decode_locked_subscriptions(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_locked_subscriptions(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`simple-earn/locked/history/subscriptionRecord`: the asset leaves the spot wallet."""
     for row in msgspec.convert(rows, list[_Subscription]):
         quantity = row.amount if row.amt_from_spot is None else row.amt_from_spot
@@ -255,13 +255,13 @@ def decode_locked_subscriptions(rows: list[object], _until_us: int) -> Iterator[
             yield from _earn(f"earn-locked-subscription:{row.purchase_id}", row.asset, -quantity, epoch_us(row.time))
 
 
-def decode_locked_redemptions(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_locked_redemptions(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`simple-earn/locked/history/redemptionRecord`: the asset comes back."""
     for row in msgspec.convert(rows, list[_Redemption]):
         yield from _earn(f"earn-locked-redemption:{row.redeem_id}", row.asset, row.amount, epoch_us(row.time))
 
 
-def decode_rewards(rows: list[object], _until_us: int) -> Iterator[Movement]:
+def decode_rewards(rows: Sequence[object], _until_us: int) -> Iterator[Movement]:
     """`simple-earn/*/history/rewardsRecord`: what a product pays."""
     rewards = msgspec.convert(rows, list[_Reward])
     amounts = [row.amount if row.rewards is None else row.rewards for row in rewards]
@@ -298,7 +298,7 @@ def _movement(
         id=operation + part,
         operation=operation,
         asset=asset,
-        quantity=quantity,
+        quantity=checked(quantity),
         kind=kind,
         earliest_us=at_us,
         latest_us=max(end_us, at_us),
