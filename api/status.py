@@ -87,7 +87,7 @@ class _Account:
     def problems(self) -> list[str]:
         """What is wrong, each with its remedy."""
         gateway, told = self.gateway, []
-        if self.has_database and self.state is None:
+        if self.has_database and self.state is None and gateway.state != "failed":
             told.append("No account has arrived: is `portfolio gateway` running, and `portfolio worker`?")
         if self.is_stale and self.lag_s is not None:
             told.append(

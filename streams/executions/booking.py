@@ -43,6 +43,7 @@ _DAY_US = DAY_MS * 1_000
 _FIRST_TIME_US = 1_500_000_000_000_000
 """Binance opened on 2017-07-14; an older time would make the log close days that never were."""
 
+_LISTING_AGE_MAX_S = 10.0
 _AHEAD_MAX_US = 3_600_000_000
 
 
@@ -179,8 +180,7 @@ class BookedExecutions:
             catalogue.instrument(symbol)
         except UnknownSymbol:
             # A new listing, perhaps.
-            self._market.forget_catalogue()
-            catalogue, enricher = await self._market.fresh(self._account.reporting)
+            await self._market.refresh(_LISTING_AGE_MAX_S)
         return catalogue, enricher
 
     async def _publish(self, events: Sequence[Event], account_log: AccountLog) -> None:

@@ -72,8 +72,8 @@ class AccountFollower:
     async def run(self, on_failure: asyncio.Event) -> None:
         """Follow until cancelled; what does not pass by itself is told, and tried again after a while.
 
-        An error that nobody foresaw is no different: it must not take the other accounts with it, and what is on the log
-        is read again before anything more is published.
+        An error that nobody foresaw is no different: it must not take the other accounts with it, and what is on the
+        log is read again before anything more is published.
 
         Args:
             on_failure: Set whenever `failure` is.
@@ -82,7 +82,7 @@ class AccountFollower:
         while True:
             try:
                 await self._follow()
-            except Exception as error:  # noqa: BLE001 - told, and raised by the gateway where no account is left
+            except Exception as error:
                 wait_s = backoff_s(attempt, first_s=_FAILED_FIRST_S, longest_s=_FAILED_MAX_S)
                 is_unforeseen = not isinstance(error, RemediableError)
                 log.error(  # noqa: TRY400 - the traceback of what a person can clear helps nobody

@@ -68,13 +68,13 @@ class Gateway:
         writer = StatusWriter(self._settings, self.statuses)
         failed = asyncio.Event()
         marks = MarksFeed(settings=self._settings, market=self._market, held=self._held)
-        work = {
-            **{follower.account.name: follower.run(failed) for follower in self._followers},
-            "marks": marks.run(),
-            "status": self._tell(writer, marks),
-            "failures": self._watch(failed),
-        }
-        tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
+        work = [
+            *(follower.run(failed) for follower in self._followers),
+            marks.run(),
+            self._tell(writer, marks),
+            self._watch(failed),
+        ]
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
