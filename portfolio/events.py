@@ -145,6 +145,9 @@ class Flow(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="flow"):
     kind: FlowKind
     rates: dict[Name, Decimal] = {}
     dust_limit: Decimal = ZERO
+    author: Text = ""
+    """Who booked it by hand; empty for what the exchange reported."""
+    reason: Text = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

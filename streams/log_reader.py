@@ -16,6 +16,8 @@ from streams.topics import ACCOUNT_EVENTS, MESSAGE_BYTES_MAX
 
 _POLL_MS = 200
 
+_AUTHOR = b'"author"'
+
 OnStep = Callable[[ConsumerRecord, Outcome | Rejected], None]
 
 
@@ -48,16 +50,15 @@ class PartitionLog:
             found = await self._consumer.getmany(self._assigned, timeout_ms=_POLL_MS)
             yield [record for record in found.get(self._assigned, ()) if record.offset < self.end]
 
-    async def corrections(self, partitions: int, start: int | None = None) -> dict[bytes, Amendments]:
+    async def corrections(self, partitions: int) -> dict[bytes, Amendments]:
         """The trade corrections of each account, by the key of its records.
 
         Args:
             partitions: How many partitions the log has.
-            start: Where to begin; None: at the first record.
         """
         found: dict[bytes, list[tuple[LogPosition, TradeCorrection]]] = {}
         reporting: dict[bytes, str | None] = {}
-        async for batch in self.batches(start):
+        async for batch in self.batches():
             for record in batch:
                 key = record.key or b""
                 where = LogPosition(record.partition, record.offset)
@@ -69,13 +70,19 @@ class PartitionLog:
         return {key: Amendments(corrections) for key, corrections in found.items()}
 
     async def fold(
-        self, account: str, partitions: int, *, on_step: OnStep = lambda _record, _step: None
+        self,
+        account: str,
+        partitions: int,
+        *,
+        amendments: Amendments = NO_AMENDMENTS,
+        on_step: OnStep = lambda _record, _step: None,
     ) -> Book | None:
         """Fold what the log says of an account, with every correction that it has.
 
         Args:
             account: The account.
             partitions: How many partitions the log has.
+            amendments: Corrections that are known already, those that are still to be published included.
             on_step: Called with each of its records and what became of it; from the first one again where a correction
                 is found on the way.
 
@@ -83,7 +90,6 @@ class PartitionLog:
             The book; None where the log says nothing of the account.
         """
         key = account.encode()
-        amendments = NO_AMENDMENTS
         while True:
             book: Book | None = None
             async for record in self._of(key):
@@ -102,6 +108,19 @@ class PartitionLog:
             else:
                 return book
             amendments = (await self.corrections(partitions))[key]
+
+    async def has_corrections(self, account: str, start: int) -> bool:
+        """Whether there is a record of an account from an offset on that somebody, not the exchange, is the author of.
+
+        Args:
+            account: The account.
+            start: Where to begin.
+        """
+        key = account.encode()
+        async for batch in self.batches(start):
+            if any(record.key == key and _AUTHOR in (record.value or b"") for record in batch):
+                return True
+        return False
 
     async def _of(self, key: bytes) -> AsyncIterator[ConsumerRecord]:
         async for batch in self.batches():

@@ -125,22 +125,22 @@ class AccountLog:
         log.info("recovered account %s from the log: %d events", self._account.name, self.published.events)
 
     async def note_corrections(self) -> None:
-        """Take in the trade corrections that others have published since the log was read last.
+        """Take in what people have corrected or adjusted since the log was read last.
 
-        They change what the ledger holds; without them the exchange's balances, which the same trades have moved, would
-        be taken for flows.
+        It changes what the ledger holds; without it the exchange's balances, which the same has moved, would be taken
+        for flows.
 
         Raises:
             LogUnavailable: Kafka does not answer.
         """
-        number, partitions = await self._partition()
+        number, _ = await self._partition()
         try:
             async with open_log(self._settings, number) as whole:
-                corrections = await whole.corrections(partitions, start=self._read_up_to)
+                is_corrected = await whole.has_corrections(self._account.name, self._read_up_to)
                 self._read_up_to = whole.end
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
-        if self._key in corrections:
+        if is_corrected:
             log.info("account %s was corrected: reading its log again", self._account.name)
             await self.recover()
 
