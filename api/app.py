@@ -1,5 +1,6 @@
 """The application: routes, errors, headers, and what they need."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems, revalidation, schemas
 from api.dependencies import Services
 from api.examples import add_examples
-from api.routes import admin, books, curves, health, metrics, portfolio
+from api.live.hub import Hub
+from api.routes import admin, books, curves, health, metrics, portfolio, stream
 from infra.postgres.reader import Reader
 from infra.redis.client import RedisClient
+from infra.redis.live import LiveFeed
 from infra.settings import Settings
 
 _DASHBOARD: Final = Path(__file__).parent / "dashboard"
@@ -54,9 +57,13 @@ def create_app(settings: Settings) -> FastAPI:
             settings=settings, reader=Reader(settings.database_dsn), redis=RedisClient(settings.redis_dsn)
         )
         app.state.services = services
+        hub = app.state.hub = Hub(LiveFeed(settings.redis_dsn), services.reader.log_positions)
+        handing_on = asyncio.create_task(hub.run(), name="live feed")
         try:
             yield
         finally:
+            handing_on.cancel()
+            await asyncio.gather(handing_on, return_exceptions=True)
             await services.reader.close()
             await services.redis.close()
 
@@ -70,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     revalidation.install(app)
-    for module in (portfolio, curves, books, metrics, health, admin):
+    for module in (portfolio, curves, books, stream, metrics, health, admin):
         app.include_router(module.router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")

@@ -11,7 +11,7 @@ from infra.postgres.accounts import AccountState
 from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.past import Moment, PastView, books_at
 from infra.postgres.revisions import current_revision, newest_revision
-from infra.postgres.view import View
+from infra.postgres.view import View, log_positions
 
 _ACQUIRE_TIMEOUT_S: Final = 3.0
 _CONNECT_TIMEOUT_S: Final = 3.0
@@ -53,6 +53,16 @@ class Reader:
                 f"the database is at revision {revision or 'none'}, this version needs {newest_revision()}; "
                 "run `portfolio migrate`"
             )
+
+    async def log_positions(self) -> str:
+        """Where the stored accounts stand in the log (see `infra.postgres.view.log_positions`).
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or not in time.
+            SchemaOutdated: The database was not migrated.
+        """
+        async with self.view() as view:
+            return log_positions(tuple(view.accounts.values()))
 
     @asynccontextmanager
     async def view(self, account: str | None = None, at: Moment | None = None) -> AsyncIterator[View]:

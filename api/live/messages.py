@@ -1,0 +1,62 @@
+"""What a live stream says: what has happened, and what the reader must know about the stream itself."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from infra.redis.live import LiveEntry, place_of
+
+TOPICS: Final = ("pnl", "positions", "balances", "trades", "alerts")
+"""What can be subscribed to."""
+
+HEARTBEAT: Final = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One message. It is put into bytes once, however many read it.
+
+    Attributes:
+        topic: One of `TOPICS`, or of the stream itself: hello, gap, degraded, recovered, changed, heartbeat.
+        data: JSON.
+        id: Where to resume after it; empty: it does not move that.
+        account: Whose it is; empty: of no account.
+        key: What it is the newest state of; empty: an event of its own.
+        place: The id as what it is ordered by.
+    """
+
+    topic: str
+    data: bytes
+    id: str = ""
+    account: str = ""
+    key: str = ""
+    place: tuple[int, int] = (0, 0)
+    sse: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        head = f"id: {self.id}\n" if self.id else ""
+        # JSON has no line breaks but those that it is laid out with, and what is handed on here is not laid out.
+        object.__setattr__(self, "sse", f"{head}event: {self.topic}\n".encode() + b"data: " + self.data + b"\n\n")
+
+    @classmethod
+    def of_entry(cls, entry: LiveEntry) -> Self:
+        """What an entry of the feed says."""
+        return cls(
+            topic=entry.topic,
+            data=entry.data.replace(b"\n", b" "),
+            id=entry.id,
+            account=entry.account,
+            key=entry.key,
+            place=place_of(entry.id),
+        )
+
+    @classmethod
+    def about_stream(cls, topic: str, **data: str | float | None) -> Self:
+        """A message about the stream itself."""
+        return cls(topic=topic, data=json.dumps(data).encode())
+
+    @property
+    def websocket(self) -> str:
+        """As a WebSocket tells it."""
+        head = json.dumps({"id": self.id or None, "topic": self.topic, "account": self.account or None})
+        return f'{head[:-1]}, "data": {self.data.decode()}}}'

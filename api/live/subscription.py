@@ -1,0 +1,78 @@
+"""What waits for one reader. A slow one is told the newest state of each thing, not every state on the way."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from api.live.messages import Message
+
+EVENTS_MAX: Final = 1_000
+"""Events of their own (trades, alerts) that wait for a reader; beyond it the oldest are left out, and that is told."""
+
+
+class Subscription:
+    """The messages that one reader wants, kept until it takes them.
+
+    What waits is bounded: one message for each position, balance and account, and `EVENTS_MAX` events.
+    """
+
+    def __init__(self, topics: frozenset[str], accounts: frozenset[str] | None) -> None:
+        """Want messages.
+
+        Args:
+            topics: Of these topics; what is said of the stream itself comes always.
+            accounts: Of these accounts; None: of all.
+        """
+        self._topics = topics
+        self._accounts = accounts
+        self._states: dict[tuple[str, str], Message] = {}
+        self._events: deque[Message] = deque()
+        self._notices: deque[Message] = deque(maxlen=EVENTS_MAX)
+        self._left_out = 0
+        self._arrived = asyncio.Event()
+        self._last = (0, 0)
+        self.is_closed = False
+
+    def offer(self, message: Message) -> None:
+        """Put a message where the reader finds it, if it wants it."""
+        if not message.id:
+            self._notices.append(message)
+        elif not self._wants(message) or message.place <= self._last:
+            return
+        elif message.key:
+            self._states[message.topic, message.key] = message
+        else:
+            self._events.append(message)
+            if len(self._events) > EVENTS_MAX:
+                self._events.popleft()
+                self._left_out += 1
+        self._arrived.set()
+
+    def close(self) -> None:
+        """End it; the reader gets what waits, and then the end."""
+        self.is_closed = True
+        self._arrived.set()
+
+    async def take(self, timeout_s: float) -> list[Message]:
+        """What waits, in order; empty when nothing came in time."""
+        if not self.is_closed:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        self._arrived.clear()
+        taken = sorted([*self._states.values(), *self._events], key=lambda message: message.place)
+        notices = list(self._notices)
+        if self._left_out:
+            notices.append(Message.about_stream("gap", left_out=self._left_out, reason="the reader is too slow"))
+        self._states.clear()
+        self._events.clear()
+        self._notices.clear()
+        self._left_out = 0
+        if taken:
+            self._last = taken[-1].place
+        return [*notices, *taken]
+
+    def _wants(self, message: Message) -> bool:
+        return message.topic in self._topics and (self._accounts is None or message.account in self._accounts)
