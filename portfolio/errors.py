@@ -5,7 +5,8 @@ PortfolioError
 ├── InvalidEvent      an event that contradicts itself or the book
 │   ├── MissingRate   an event that cannot be valued in the reporting currency
 │   └── NeedsHistory  a correction of what was booked before: the history is to be folded anew
-└── InvalidBook       bytes that are not a book
+├── InvalidBook       bytes that are not a book
+└── InvalidRule       a rule for alerts that contradicts itself
 """
 
 
@@ -56,3 +57,7 @@ class NeedsHistory(InvalidEvent):
 
 class InvalidBook(PortfolioError, ValueError):
     """Bytes that do not decode to a book."""
+
+
+class InvalidRule(PortfolioError, ValueError):
+    """A rule for alerts that contradicts itself or says what no rule can say."""

@@ -21,10 +21,11 @@ from infra.postgres import audit
 from infra.postgres.audit import ChainBroken, Place, connected
 from infra.settings import Settings
 from portfolio.audit import AuditEntry, AuditKind
+from streams.alerts.records import AcknowledgementRecord, AlertRecord, SilenceRecord, decode_alert_record
 from streams.connection import client_options
 from streams.reading import reading
 from streams.records import UnreadableRecord, account_events
-from streams.topics import ACCOUNT_EVENTS, AUDIT
+from streams.topics import ACCOUNT_EVENTS, ALERTS, AUDIT
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ async def carry_told(settings: Settings, producer: AIOKafkaProducer) -> None:
     """
     consumer = AIOKafkaConsumer(
         ACCOUNT_EVENTS.name,
+        ALERTS.name,
         **client_options(settings),
         group_id=GROUP,
         auto_offset_reset="earliest",
@@ -74,7 +76,7 @@ async def carry_told(settings: Settings, producer: AIOKafkaProducer) -> None:
         await consumer.start()
         while True:
             batch = await consumer.getmany(timeout_ms=_POLL_MS)
-            entries = [entry for records in batch.values() for record in records for entry in corrections(record)]
+            entries = [entry for records in batch.values() for record in records for entry in _entries(record)]
             await publish_entries(producer, [audit.encode_entry(entry) for entry in entries])
             if batch:
                 await consumer.commit({partition: records[-1].offset + 1 for partition, records in batch.items()})
@@ -112,6 +114,55 @@ async def publish_entries(producer: AIOKafkaProducer, records: Sequence[bytes]) 
     for result in await asyncio.gather(*pending, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
+
+
+def _entries(record: ConsumerRecord) -> Iterable[AuditEntry]:
+    return changes_of_alerts(record) if record.topic == ALERTS.name else corrections(record)
+
+
+def changes_of_alerts(record: ConsumerRecord) -> Iterable[AuditEntry]:
+    """The entry for a record of `portfolio.alerts`, unless it only repeats or carries on another one."""
+    try:
+        told = decode_alert_record(record.value)
+    except UnreadableRecord:
+        return
+    where = f"{record.topic}:{record.partition}:{record.offset}"
+    match told:
+        case AlertRecord(alert=alert) if alert.changed_time_us == alert.raised_time_us or not alert.is_open:
+            details = {"rule": alert.rule, "severity": alert.severity.value, "text": alert.text[:_DETAIL_MAX]}
+            yield AuditEntry(
+                id=where,
+                time_us=alert.changed_time_us,
+                kind=AuditKind.ALERT,
+                action=alert.status.value,
+                actor="alerts",
+                account=alert.account,
+                subject=alert.id,
+                details=details,
+            )
+        case AcknowledgementRecord():
+            yield AuditEntry(
+                id=where,
+                time_us=told.time_us,
+                kind=AuditKind.ALERT,
+                action="acknowledged",
+                actor=told.by,
+                subject=told.alert_id,
+            )
+        case SilenceRecord(silence=silence):
+            details = {"rule": silence.rule, "reason": silence.reason, "until_us": str(silence.until_us)}
+            yield AuditEntry(
+                id=where,
+                time_us=silence.time_us,
+                kind=AuditKind.ALERT,
+                action="silenced",
+                actor=silence.by,
+                account=silence.account,
+                subject=silence.id,
+                details=details,
+            )
+        case _:
+            pass
 
 
 def corrections(record: ConsumerRecord) -> Iterable[AuditEntry]:

@@ -1,13 +1,13 @@
 """Reading a topic from one end to the other, in no group."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra.settings import Settings
 from streams.connection import client_options
-from streams.topics import MESSAGE_BYTES_MAX
+from streams.topics import MESSAGE_BYTES_MAX, Partitions, TopicSpec
 
 _POLL_MS = 500
 
@@ -32,6 +32,12 @@ async def reading(settings: Settings, partitions: Collection[TopicPartition] = (
         yield consumer
     finally:
         await consumer.stop()
+
+
+def partitions_of(specs: Sequence[TopicSpec], settings: Settings) -> list[TopicPartition]:
+    """Every partition of topics that `streams.creation.ensure_topics` has made sure of."""
+    numbers = {Partitions.PER_BOOK: settings.partitions, Partitions.ONE: 1}
+    return [TopicPartition(spec.name, number) for spec in specs for number in range(numbers[spec.partitions])]
 
 
 async def until_now(consumer: AIOKafkaConsumer) -> AsyncIterator[ConsumerRecord]:

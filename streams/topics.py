@@ -132,7 +132,21 @@ BALANCES = TopicSpec(
     _FOREVER_MS,
     compacted=True,
 )
-ALERTS = TopicSpec("portfolio.alerts", "account", "alerts raised and cleared", 30 * _DAY_MS)
+ALERTS = TopicSpec(
+    "portfolio.alerts",
+    "alert:rule:account:subject",
+    "alerts raised and cleared, acknowledgements, silences; an account's in one partition",
+    _FOREVER_MS,
+    compacted=True,
+)
+ALERT_STATE = TopicSpec(
+    "portfolio.alert-state",
+    "view:account",
+    "what the watch over the alerts knows, for its next start; whoever has its partition watches",
+    _FOREVER_MS,
+    compacted=True,
+    partitions=Partitions.ONE,
+)
 DEAD_LETTERS = TopicSpec(
     "portfolio.dead-letters",
     "as it came",
@@ -171,6 +185,7 @@ TOPICS = (
     PERFORMANCE,
     BALANCES,
     ALERTS,
+    ALERT_STATE,
     DEAD_LETTERS,
     AUDIT,
     BOOKS_CHANGELOG,

@@ -1,0 +1,1 @@
+"""Alerts: watching the topics by the rules, and telling people."""
