@@ -1,10 +1,12 @@
 """Dead letters as a person meets them: looked through, looked at, and published again where they came from."""
 
+import asyncio
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -17,6 +19,10 @@ from streams.records import DeadLetter, UnreadableRecord, dead_letters
 from streams.topics import DEAD_LETTERS, MESSAGE_BYTES_MAX, TOPICS
 
 _POLL_MS = 500
+_WINDOW = 2_000
+"""Letters that are looked at in one go, from the end."""
+_BATCH = 500
+"""Records that are on their way to the brokers at once."""
 _ID = re.compile(r"(?P<topic>[^:]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 _ORIGINS = {spec.name: spec for spec in TOPICS}
 
@@ -53,26 +59,91 @@ class KeptLetter(NamedTuple):
     letter: DeadLetter
 
 
-Matches = Callable[[DeadLetter], bool]
+class Wanted(NamedTuple):
+    """Which dead letters are asked for; what is left as it is excludes none."""
+
+    reason: str = ""
+    """A part of the reason."""
+    topic: str | None = None
+    """The topic they came from."""
+    account: str | None = None
+    """The key that they came with."""
+    after: LetterId | None = None
+    """Only those that were kept after this one."""
+    before: LetterId | None = None
+    """Only those that were kept before this one."""
+
+    def includes(self, letter: DeadLetter) -> bool:
+        """Whether the letter is one of them, wherever it is kept."""
+        account_matches = self.account is None or letter.key == self.account.encode()
+        return self.reason in letter.reason and self.topic in {None, letter.topic} and account_matches
+
+    def narrow(self, first: int, end: int) -> tuple[int, int]:
+        """The offsets to look at, of those that there are; the second is not one of them."""
+        first = first if self.after is None else max(first, self.after.offset + 1)
+        end = end if self.before is None else min(end, self.before.offset)
+        return first, max(first, end)
 
 
-async def newest_letters(settings: Settings, matches: Matches, limit: int | None) -> list[KeptLetter]:
-    """The dead letters that match, newest first.
+class Heading(NamedTuple):
+    """What a list shows of a dead letter: not what it holds, which may be many megabytes."""
 
-    Args:
-        settings: How to reach the brokers.
-        matches: Which ones.
-        limit: At most so many; None: all.
+    id: LetterId
+    time_us: int
+    origin: str
+    key: bytes | None
+    reason: str
+
+
+OnProgress = Callable[[int, int], None]
+"""Called with how many letters were looked at, and of how many."""
+
+
+def heading_of(kept: KeptLetter) -> Heading:
+    """What a list shows of a dead letter."""
+    letter = kept.letter
+    origin = f"{letter.topic}:{letter.partition}:{letter.offset}"
+    return Heading(kept.id, letter.time_us, origin, letter.key, letter.reason)
+
+
+async def newest_letters(settings: Settings, wanted: Wanted, limit: int) -> list[Heading]:
+    """The dead letters that are wanted, newest first, at most `limit`.
+
+    They are looked for from the end, so that the newest of very many are found at once.
 
     Raises:
         RemediableError: Kafka does not answer, or has no such topic.
     """
-    newest: deque[KeptLetter] = deque(maxlen=limit)
-    async with _letters(settings) as letters:
-        async for kept in letters:
-            if matches(kept.letter):
-                newest.append(kept)
-    return list(reversed(newest))
+    found: list[Heading] = []
+    async with _box(settings) as box:
+        first, end = wanted.narrow(*await box.offsets())
+        while end > first and len(found) < limit:
+            begin = max(first, end - _WINDOW)
+            window: deque[Heading] = deque(maxlen=limit - len(found))
+            async for kept in box.read(begin, end):
+                if wanted.includes(kept.letter):
+                    window.append(heading_of(kept))
+            found.extend(reversed(window))
+            end = begin
+    return found
+
+
+async def count_letters(
+    settings: Settings, wanted: Wanted, kind_of: Callable[[DeadLetter], str], on_progress: OnProgress
+) -> Counter[str]:
+    """How many dead letters are wanted, by kind.
+
+    Raises:
+        RemediableError: Kafka does not answer, or has no such topic.
+    """
+    counts = Counter[str]()
+    async with _box(settings) as box:
+        first, end = wanted.narrow(*await box.offsets())
+        async for kept in box.read(first, end):
+            on_progress(kept.id.offset + 1 - first, end - first)
+            if wanted.includes(kept.letter):
+                counts[kind_of(kept.letter)] += 1
+    return counts
 
 
 async def find_letter(settings: Settings, wanted: LetterId) -> KeptLetter:
@@ -81,9 +152,10 @@ async def find_letter(settings: Settings, wanted: LetterId) -> KeptLetter:
     Raises:
         RemediableError: There is none, or Kafka does not answer.
     """
-    async with _letters(settings) as letters:
-        async for kept in letters:
-            if kept.id == wanted:
+    async with _box(settings) as box:
+        first, end = await box.offsets()
+        if first <= wanted.offset < end:
+            async for kept in box.read(wanted.offset, wanted.offset + 1):
                 return kept
     raise RemediableError(
         f"there is no dead letter {wanted}", "`portfolio dead-letters list` shows those that are kept"
@@ -98,38 +170,120 @@ def why_not_retried(letter: DeadLetter) -> str | None:
         return (
             f"only its beginning was kept; the record itself is at {letter.topic}[{letter.partition}]@{letter.offset}"
         )
+    if letter.value is None and letter.key is None:
+        return "it has neither key nor value"
     return None
 
 
-async def publish_again(settings: Settings, letters: Sequence[DeadLetter]) -> None:
-    """Publish the records as they came, in this order, and wait until the broker has them.
+@dataclass(slots=True)
+class Retry:
+    """What a retry has done so far, also when it was interrupted.
 
-    A record of a topic that is keyed by account goes to the partition of its key, whatever partition it was in.
+    Attributes:
+        published: How many records the brokers have taken.
+        left_out: How many cannot be published again.
+        reached: The last letter that is done with; a retry that was interrupted goes on after it.
+    """
+
+    published: int = 0
+    left_out: int = 0
+    reached: LetterId | None = None
+
+    async def run(self, settings: Settings, wanted: Wanted, on_progress: OnProgress) -> None:
+        """Publish the records that are wanted as they came, in this order, and wait until the brokers have them.
+
+        A record of a topic that is keyed by account goes to the partition of its key, whatever partition it was in.
+        What is kept while this runs, because a record is refused once more, is not looked at.
+
+        Raises:
+            RemediableError: Kafka does not answer, or does not take one; those before it are published.
+        """
+        async with _box(settings) as box, _producer(settings) as producer:
+            first, end = wanted.narrow(*await box.offsets())
+            batch: list[KeptLetter] = []
+            async for kept in box.read(first, end):
+                if not wanted.includes(kept.letter):
+                    continue
+                batch.append(kept)
+                if len(batch) >= _BATCH:
+                    await self._publish(producer, batch)
+                    batch.clear()
+                    on_progress(kept.id.offset + 1 - first, end - first)
+            await self._publish(producer, batch)
+
+    async def _publish(self, producer: AIOKafkaProducer, batch: Sequence[KeptLetter]) -> None:
+        chosen = [kept for kept in batch if why_not_retried(kept.letter) is None]
+        pending = [await _send(producer, kept.letter) for kept in chosen]
+        await asyncio.gather(*pending)
+        self.published += len(chosen)
+        self.left_out += len(batch) - len(chosen)
+        if batch:
+            self.reached = batch[-1].id
+
+
+async def publish_again(settings: Settings, letter: DeadLetter) -> None:
+    """Publish one record as it came, and wait until the brokers have it.
 
     Raises:
-        RemediableError: One cannot be published again, or Kafka does not take it; those before it are published.
+        RemediableError: It cannot be published again, or Kafka does not take it.
     """
-    for letter in letters:
-        if (reason := why_not_retried(letter)) is not None:
-            raise RemediableError(f"a dead letter cannot be published again: {reason}", "Leave it out")
+    if (reason := why_not_retried(letter)) is not None:
+        raise RemediableError(f"a dead letter cannot be published again: {reason}", "Leave it out")
+    async with _producer(settings) as producer:
+        await (await _send(producer, letter))
+
+
+async def _send(producer: AIOKafkaProducer, letter: DeadLetter) -> "asyncio.Future[Any]":
+    is_by_account = letter.key is not None and _ORIGINS[letter.topic].key == "account"
+    partition = None if is_by_account else letter.partition
+    sent: asyncio.Future[Any] = await producer.send(letter.topic, letter.value, key=letter.key, partition=partition)
+    return sent
+
+
+@asynccontextmanager
+async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(
         **client_options(settings), enable_idempotence=True, acks="all", max_request_size=MESSAGE_BYTES_MAX
     )
     try:
         await producer.start()
-        for letter in letters:
-            is_by_account = letter.key is not None and _ORIGINS[letter.topic].key == "account"
-            partition = None if is_by_account else letter.partition
-            await producer.send_and_wait(letter.topic, letter.value, key=letter.key, partition=partition)
+        yield producer
     except (KafkaError, OSError) as error:
         raise _no_kafka(settings, error) from error
     finally:
         await producer.stop()
 
 
+class _Box:
+    """The topic of the dead letters, which has one partition."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._partition = TopicPartition(DEAD_LETTERS.name, 0)
+
+    async def offsets(self) -> tuple[int, int]:
+        """The first offset that is kept, and the one after the last."""
+        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
+        end = (await self._consumer.end_offsets([self._partition]))[self._partition]
+        return first, end
+
+    async def read(self, first: int, end: int) -> AsyncIterator[KeptLetter]:
+        """The letters from one offset up to another, oldest first."""
+        if first >= end:
+            return
+        self._consumer.assign([self._partition])
+        self._consumer.seek(self._partition, first)
+        while await self._consumer.position(self._partition) < end:
+            batch = await self._consumer.getmany(self._partition, timeout_ms=_POLL_MS)
+            for message in batch.get(self._partition, ()):
+                if message.offset >= end:
+                    return
+                where = LetterId(message.topic, message.partition, message.offset)
+                yield KeptLetter(where, _decoded(where, message.key, message.value, message.timestamp))
+
+
 @asynccontextmanager
-async def _letters(settings: Settings) -> AsyncIterator[AsyncIterator[KeptLetter]]:
-    """Every dead letter that is kept at this moment, oldest first."""
+async def _box(settings: Settings) -> AsyncIterator[_Box]:
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         enable_auto_commit=False,
@@ -138,22 +292,11 @@ async def _letters(settings: Settings) -> AsyncIterator[AsyncIterator[KeptLetter
     )
     try:
         await consumer.start()
-        yield _read(consumer)
+        yield _Box(consumer)
     except (KafkaError, OSError) as error:
         raise _no_kafka(settings, error) from error
     finally:
         await consumer.stop()
-
-
-async def _read(consumer: AIOKafkaConsumer) -> AsyncIterator[KeptLetter]:
-    partition = TopicPartition(DEAD_LETTERS.name, 0)
-    consumer.assign([partition])
-    end = (await consumer.end_offsets([partition]))[partition]
-    while await consumer.position(partition) < end:
-        for message in (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, ()):
-            if message.offset < end:
-                where = LetterId(message.topic, message.partition, message.offset)
-                yield KeptLetter(where, _decoded(where, message.key, message.value, message.timestamp))
 
 
 def _decoded(where: LetterId, key: bytes | None, value: bytes | None, timestamp_ms: int) -> DeadLetter:

@@ -164,7 +164,8 @@ class Codec(Generic[RecordType]):
             raise UnreadableRecord("a text has the character NUL, which no database keeps")
         try:
             return self._decoder.decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError, PortfolioError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, PortfolioError, RecursionError) as error:
+            # Bytes that are no UTF-8 within a text leave msgspec as what they are.
             raise UnreadableRecord(str(error)) from error
 
 

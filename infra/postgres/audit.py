@@ -103,7 +103,7 @@ def decode_entry(record: bytes) -> AuditEntry | None:
     """The inverse of `encode_entry`; None where the bytes are no entry."""
     try:
         return _decoder.decode(record)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -93,7 +93,7 @@ def decode_alert_record(value: bytes | None) -> AlertTopicRecord:
     """
     try:
         record: AlertTopicRecord = _alerts.decode(value or b"")
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableRecord(str(error)) from error
     return record
 
@@ -107,7 +107,7 @@ def decode_view(value: bytes) -> WatchedView | None:
     """A view as it was kept; None where it is of a version that is not understood: it is then made anew."""
     try:
         return _views.decode(value)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -120,7 +120,7 @@ def decode_progress(value: bytes) -> dict[str, int]:
     """Offsets as they were kept; none where they cannot be read."""
     try:
         return _progress.decode(value).next_offsets
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
 
 

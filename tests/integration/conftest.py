@@ -1,7 +1,8 @@
 """Real servers for the integration tests."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -49,3 +50,14 @@ async def redis_url(servers: Servers) -> str:
     async with redis.asyncio.from_url(servers.redis_url) as client:
         await client.flushall()
     return servers.redis_url
+
+
+@pytest.fixture
+def measured(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Show a figure for the documents, whatever is captured."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\nmeasured: {line}\n")
+
+    return show

@@ -159,8 +159,13 @@ def fold_log(records: Sequence[ConsumerRecord]) -> Expected:
 
 
 async def dead(brokers: str) -> dict[LogPosition, DeadLetter]:
+    """The dead letters that came from the log."""
     letters = [dead_letters.decode(found.value) for found in await read_all(brokers, topics.DEAD_LETTERS.name)]
-    return {LogPosition(letter.partition, letter.offset): letter for letter in letters}
+    return {
+        LogPosition(letter.partition, letter.offset): letter
+        for letter in letters
+        if letter.topic == topics.ACCOUNT_EVENTS.name
+    }
 
 
 async def until_done(brokers: str, workers: Sequence[Worker] = ()) -> None:
@@ -172,18 +177,18 @@ async def until_done(brokers: str, workers: Sequence[Worker] = ()) -> None:
         while missing:
             for tp, found in (await consumer.getmany(timeout_ms=300)).items():
                 read = _journal_position if tp.topic == topics.JOURNAL.name else _dead_letter_position
-                missing -= {read(one.value) for one in found}
+                missing -= {position for one in found if (position := read(one.value)) is not None}
             tails = "".join(worker.log()[-3000:] for worker in workers)
             assert not missing or time.monotonic() < deadline, f"missing: {sorted(missing)}\n{tails}"
 
 
-def _journal_position(value: bytes) -> LogPosition:
+def _journal_position(value: bytes) -> LogPosition | None:
     return journal_records.decode(value).update.position
 
 
-def _dead_letter_position(value: bytes) -> LogPosition:
+def _dead_letter_position(value: bytes) -> LogPosition | None:
     letter = dead_letters.decode(value)
-    return LogPosition(letter.partition, letter.offset)
+    return LogPosition(letter.partition, letter.offset) if letter.topic == topics.ACCOUNT_EVENTS.name else None
 
 
 async def assert_equals_pure_fold(brokers: str) -> Expected:
