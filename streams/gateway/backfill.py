@@ -122,8 +122,8 @@ class Backfill:
             fresh = [fill for fill in fills if self._published.is_new(fill)]
             last_id = fills[-1].trade_id if fills else from_id
             is_whole = len(fills) < ROWS_MAX
-            self._spool.add_page(symbol, fresh, next_id=last_id, whole_us=asked_us if is_whole else None)
-            self._events += len(fresh)
+            whole_us = asked_us if is_whole else None
+            self._events += self._spool.add_page(symbol, fresh, next_id=last_id, whole_us=whole_us)
             self.active |= {symbol} if fresh else set()
             for fill in fills:
                 assets |= {fill.base, fill.quote, fill.fee_asset} - {""}

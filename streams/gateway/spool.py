@@ -53,7 +53,7 @@ class FillSpool:
         self._database = _open(path)
         if self._read_origin() != origin:
             self._make(origin)
-        self._latest_us: dict[str, int] = {}
+        self._latest_us: dict[tuple[str, ExecutionKind], int] = {}
         self._read_latest()
 
     def __enter__(self) -> Self:
@@ -73,8 +73,8 @@ class FillSpool:
         with self._database:
             self._insert(fills)
 
-    def add_page(self, symbol: str, fills: Iterable[Fill], *, next_id: int, whole_us: int | None) -> None:
-        """Keep a page of a symbol's history, and where the next one begins, in one step.
+    def add_page(self, symbol: str, fills: Iterable[Fill], *, next_id: int, whole_us: int | None) -> int:
+        """Keep a page of a symbol's history, and where the next one begins, in one step; returns how many are new.
 
         Args:
             symbol: The symbol.
@@ -83,8 +83,9 @@ class FillSpool:
             whole_us: When it was asked for, if it was the last page; epoch microseconds.
         """
         with self._database:
-            self._insert(fills)
+            count = self._insert(fills)
             self._database.execute("INSERT OR REPLACE INTO symbol VALUES (?, ?, ?)", (symbol, next_id, whole_us))
+        return count
 
     def next_id(self, symbol: str) -> int | None:
         """The id from which to go on with a symbol; None where nothing of it was read."""
@@ -95,7 +96,7 @@ class FillSpool:
     @property
     def symbols(self) -> set[str]:
         """The symbols of the fills that are kept."""
-        return set(self._latest_us)
+        return {symbol for symbol, _ in self._latest_us}
 
     def whole_symbols(self, since_us: int) -> set[str]:
         """The symbols whose history was read to its end after a time."""
@@ -116,7 +117,7 @@ class FillSpool:
         with self._database:
             self._database.execute("DELETE FROM fill WHERE symbol = ?", (symbol,))
             self._database.execute("DELETE FROM symbol WHERE symbol = ?", (symbol,))
-        self._latest_us.pop(symbol, None)
+        self._read_latest()
 
     def drop_published(self, published: Published) -> None:
         """Remove what the log has."""
@@ -161,20 +162,22 @@ class FillSpool:
             return [_decoder.decode(event) for (event,) in cursor]
 
     def _read_latest(self) -> None:
-        query = "SELECT symbol, max(sort_time_us) FROM fill GROUP BY symbol"
+        query = "SELECT symbol, execution, max(sort_time_us) FROM fill GROUP BY symbol, execution"
         with closing(self._database.execute(query)) as cursor:
-            self._latest_us = dict(cursor)
+            self._latest_us = {(symbol, ExecutionKind(execution)): time_us for symbol, execution, time_us in cursor}
 
-    def _insert(self, fills: Iterable[Fill]) -> None:
+    def _insert(self, fills: Iterable[Fill]) -> int:
         rows = []
         for fill in fills:
             # Within a symbol the id is the order, whatever the times say: the ledger rejects what steps back in it.
-            sort_time_us = max(fill.time_us, self._latest_us.get(fill.symbol, 0))
-            self._latest_us[fill.symbol] = sort_time_us
+            sequence = (fill.symbol, fill.execution)
+            sort_time_us = max(fill.time_us, self._latest_us.get(sequence, 0))
+            self._latest_us[sequence] = sort_time_us
             rows.append(
                 (fill.symbol, fill.execution, fill.trade_id, fill.order_id, sort_time_us, _encoder.encode(fill))
             )
-        self._database.executemany("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", rows)
+        cursor = self._database.executemany("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", rows)
+        return max(0, cursor.rowcount)
 
     def _read_origin(self) -> str | None:
         if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
