@@ -16,9 +16,10 @@ def doctor(
 ) -> None:
     """Check everything that the service needs, and say what to do. It only reads.
 
-    The exchange (reachable, clock, key, permissions, request weight), Kafka and its topics, Postgres and its schema,
-    Redis, disk, versions. What is down does not keep the rest from being checked. The exit code is 1 when a check
-    fails, 0 when there are only warnings.
+    The exchange (reachable, clock, market streams, request weight), for each account of portfolio.toml its key, what
+    the key may do and whether user data come, Kafka and its topics, Postgres and its schema, Redis, disk, versions.
+    What is down does not keep the rest from being checked. The exit code is 1 when a check fails, 0 when there are only
+    warnings.
 
     Example: portfolio doctor --json
     """
@@ -64,9 +65,12 @@ def doctor(
 
 def _as_started(settings: "Settings") -> "Settings":
     """The settings of what `portfolio up` runs here: without keys, that is the simulated exchange."""
-    from cli.pipeline import simulated_exchange
+    from cli.pipeline import simulated_exchange, with_simulated_exchange
     from infra.embedded.data_directory import holds_simulated_account
+    from infra.portfolio_file import load_portfolio_file
 
+    if load_portfolio_file(settings).accounts:
+        return with_simulated_exchange(settings)
     if settings.follows_real_binance or not holds_simulated_account(settings.data_dir.expanduser()):
         return settings
     simulated = {name.lower(): value for name, value in simulated_exchange(settings).items()}

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 from pydantic import SecretStr
 
-from infra.binance.rest import AccountFlags
+from infra.binance.permissions import READ_ONLY, KeyRights
 from infra.errors import RemediableError
 from infra.settings import Settings
 
@@ -18,7 +19,7 @@ CLOCK_OFFSET_FAIL_MS = 5_000
 
 LATENCY_WARN_MS = 1_000
 WEIGHT_WARN = 5_000
-"""Where the gateway pauses until the next minute."""
+"""The gateway takes no more than its share of the limit (BINANCE_WEIGHT_SHARE): something else is at work here."""
 
 WEIGHT_LIMIT = 6_000
 DISK_WARN_BYTES = 5 * 1024**3
@@ -64,24 +65,30 @@ def judge_clock(offset_ms: int) -> Finding:
     return Finding("clock", Verdict.OK, seen)
 
 
-def judge_flags(flags: AccountFlags) -> Finding:
-    """Judge what the account may do; to read is enough."""
-    granted = ", ".join(flags.permissions) or "none"
-    powers = [word for word, may in (("trade", flags.can_trade), ("withdraw", flags.can_withdraw)) if may]
-    if powers:
-        return Finding(
-            "permissions",
-            Verdict.WARN,
-            f"permissions {granted}; as far as the account's flags show, the key may {' and '.join(powers)}",
-            "In the exchange's API management leave the key only the right to read; the service needs no other",
-        )
-    return Finding("permissions", Verdict.OK, f"permissions {granted}; the account may neither trade nor withdraw")
+def judge_rights(rights: KeyRights, policy: Literal["warn", "refuse"] = "warn") -> Finding:
+    """Judge what a key may do; to read is enough.
+
+    Args:
+        rights: What it may do.
+        policy: What the gateway does about a key that may do more: PORTFOLIO_KEY_PERMISSIONS.
+    """
+    if not rights.may_read:
+        remedy = "In the exchange's API management give the key the right to read"
+        return Finding("permissions", Verdict.FAIL, "the key may not read", remedy)
+    whose = "the key" if rights.is_of_key else "as far as the account's flags show, the key"
+    where = {True: ", from the addresses that are allowed", False: ", from any address", None: ""}[rights.is_bound]
+    seen = f"{whose} may {rights}{where}"
+    if not rights.powers:
+        return Finding("permissions", Verdict.OK, seen)
+    if policy == "refuse":
+        return Finding("permissions", Verdict.FAIL, f"{seen}; PORTFOLIO_KEY_PERMISSIONS refuses it", READ_ONLY)
+    return Finding("permissions", Verdict.WARN, seen, READ_ONLY)
 
 
 def judge_weight(used: int) -> Finding:
     """Judge the request weight that was used in the running minute."""
     seen = f"{used} of {WEIGHT_LIMIT} in this minute"
-    remedy = "Find what else sends requests from this address; the gateway waits for the next minute"
+    remedy = "Find what else sends requests from this address; the gateway waits rather than pass the limit"
     if used >= WEIGHT_LIMIT:
         return Finding("request weight", Verdict.FAIL, seen, remedy)
     if used >= WEIGHT_WARN:

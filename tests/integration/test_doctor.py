@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
@@ -52,6 +53,8 @@ async def healthy(own_brokers: str, database_url: str, redis_url: str, tmp_path:
     async with running_exchange(ExchangeOptions()) as exchange_url:
         settings = Settings(
             binance_rest_url=exchange_url,
+            binance_ws_api_url=f"{exchange_url.replace('http', 'ws')}/ws-api/v3",
+            binance_stream_url=exchange_url.replace("http", "ws"),
             binance_api_key=SecretStr(DEMO_KEY.key),
             binance_secret_key=SecretStr(DEMO_KEY.secret),
             kafka_brokers=own_brokers,
@@ -71,7 +74,7 @@ def verdicts(findings: list[Finding]) -> dict[str, Verdict]:
 async def test_all_is_well_but_for_a_key_that_may_trade(healthy: Settings) -> None:
     findings = await run_checks(healthy, CHECKS)
     others = {
-        "binance", "clock", "key", "request weight", "kafka", "topics",
+        "binance", "clock", "market streams", "key", "user data", "request weight", "kafka", "topics",
         "postgres", "schema", "database rights", "redis", "versions",
     }  # fmt: skip
     found = verdicts(findings)
@@ -79,9 +82,50 @@ async def test_all_is_well_but_for_a_key_that_may_trade(healthy: Settings) -> No
     assert found["permissions"] is Verdict.WARN
     assert found.keys() - others == {"permissions", "disk"}
     seen = {finding.check: finding.seen for finding in findings}
-    assert "trade and withdraw" in seen["permissions"]
-    # Two pings, the time and the account are 23; a new minute may have begun before the account.
-    assert re.fullmatch(r"2[0-3] of 6000 in this minute", seen["request weight"])
+    assert "the key may trade" in seen["permissions"]
+    assert "HMAC" in seen["key"]
+    assert re.fullmatch(r"\d\d? of 6000 in this minute", seen["request weight"])
+
+
+async def test_each_account_of_the_file_is_checked(healthy: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.toml"
+    file.write_text(
+        """
+        [accounts.good]
+        api_key = "env:DOCTOR_KEY"
+        secret_key = "env:DOCTOR_SECRET"
+        [accounts.wrong]
+        api_key = "env:DOCTOR_OTHER_KEY"
+        secret_key = "env:DOCTOR_SECRET"
+        [accounts.missing]
+        api_key = "env:DOCTOR_NO_KEY"
+        secret_key = "env:DOCTOR_NO_SECRET"
+        [accounts.bots]
+        source = "executions"
+        """
+    )
+    settings = healthy.model_copy(update={"portfolio_config": file})
+    keys = {"DOCTOR_KEY": DEMO_KEY.key, "DOCTOR_SECRET": DEMO_KEY.secret, "DOCTOR_OTHER_KEY": "hunter2"}
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in keys.items():
+            environment.setenv(name, value)
+        findings = await run_checks(settings, [("binance", check_exchange)])
+    found = {finding.check: finding for finding in findings}
+    assert found["key of good"].verdict is Verdict.OK
+    assert found["user data of good"].verdict is Verdict.OK
+    assert (found["key of wrong"].verdict, found["key of missing"].verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert "DOCTOR_NO_KEY" in found["key of missing"].seen
+    assert not [check for check in found if "bots" in check]
+    assert "hunter2" not in str(findings)
+
+
+async def test_an_address_that_sent_too_much_is_told_how_long_it_is_refused(healthy: Settings) -> None:
+    async with httpx.AsyncClient(base_url=healthy.binance_rest_url) as client:
+        fault = {"kind": "too-many-requests", "seconds": 60, "path": "/api/v3/account"}
+        (await client.post("/operator/faults", json=fault)).raise_for_status()
+    found = {finding.check: finding for finding in await check_exchange(healthy)}
+    assert found["key"].verdict is Verdict.FAIL
+    assert "refused for" in found["key"].seen
 
 
 @pytest.mark.parametrize(
@@ -228,6 +272,8 @@ async def test_the_command_ends_with_zero_when_there_are_only_warnings(healthy: 
     assert healthy.database_url is not None
     environment = {
         "BINANCE_REST_URL": healthy.binance_rest_url,
+        "BINANCE_WS_API_URL": healthy.binance_ws_api_url,
+        "BINANCE_STREAM_URL": healthy.binance_stream_url,
         "BINANCE_API_KEY": healthy.binance_api_key.get_secret_value(),
         "BINANCE_SECRET_KEY": healthy.binance_secret_key.get_secret_value(),
         "KAFKA_BROKERS": healthy.brokers,

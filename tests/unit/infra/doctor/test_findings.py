@@ -3,15 +3,16 @@
 import pytest
 from pydantic import SecretStr
 
-from infra.binance.rest import AccountFlags
+from infra.binance.permissions import rights_of_account, rights_of_key
+from infra.binance.rest import AccountFlags, KeyRestrictions
 from infra.doctor.findings import (
     Finding,
     Verdict,
     has_failed,
     judge_clock,
     judge_disk,
-    judge_flags,
     judge_latency,
+    judge_rights,
     judge_weight,
     run_checks,
 )
@@ -42,22 +43,38 @@ def test_a_clock_is_judged_in_both_directions(offset_ms: int, verdict: Verdict, 
 
 
 @pytest.mark.parametrize(
-    ("trade", "withdraw", "words"),
+    ("restrictions", "words"),
     [
-        (True, True, "may trade and withdraw"),
-        (True, False, "may trade"),
-        (False, True, "may withdraw"),
+        ({"enable_spot_and_margin_trading": True}, "the key may trade, from any address"),
+        (
+            {"enable_withdrawals": True, "ip_restrict": True},
+            "the key may withdraw, from the addresses that are allowed",
+        ),
+        (
+            {"enable_spot_and_margin_trading": True, "enable_futures": True, "permits_universal_transfer": True},
+            "the key may trade, transfer between wallets and trade futures, from any address",
+        ),
     ],
 )
-def test_more_than_reading_is_a_warning_in_words(trade: bool, withdraw: bool, words: str) -> None:
-    finding = judge_flags(AccountFlags(can_trade=trade, can_withdraw=withdraw, permissions=("SPOT",)))
+def test_more_than_reading_is_a_warning_in_words_or_a_failure_where_it_is_refused(
+    restrictions: dict[str, bool], words: str
+) -> None:
+    rights = rights_of_key(KeyRestrictions(**restrictions))
+    assert (judge_rights(rights).verdict, judge_rights(rights).seen) == (Verdict.WARN, words)
+    refused = judge_rights(rights, "refuse")
+    assert refused.verdict is Verdict.FAIL
+    assert refused.seen.startswith(words)
+
+
+def test_where_only_the_account_tells_that_is_said() -> None:
+    finding = judge_rights(rights_of_account(AccountFlags(can_trade=True, can_withdraw=True)))
     assert finding.verdict is Verdict.WARN
-    assert finding.seen.endswith(words)
-    assert "SPOT" in finding.seen
+    assert finding.seen == "as far as the account's flags show, the key may trade and withdraw"
 
 
-def test_an_account_that_can_only_be_read_is_what_is_wanted() -> None:
-    assert judge_flags(AccountFlags(can_trade=False, can_withdraw=False)).verdict is Verdict.OK
+def test_a_key_that_can_only_read_is_what_is_wanted_and_one_that_cannot_is_useless() -> None:
+    assert judge_rights(rights_of_key(KeyRestrictions()), "refuse").verdict is Verdict.OK
+    assert judge_rights(rights_of_key(KeyRestrictions(enable_reading=False))).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
