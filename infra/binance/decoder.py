@@ -80,6 +80,9 @@ class _Head(msgspec.Struct):
     E: int = 0
 
 
+_TRANSFER = "TRANSFER"
+
+
 class _ExecutionReport(msgspec.Struct, rename={"client_order_id": "c", "side": "S", "symbol": "s"}):
     symbol: str
     side: Side
@@ -98,6 +101,7 @@ class _ExecutionReport(msgspec.Struct, rename={"client_order_id": "c", "side": "
     prevented_quantity: Decimal | None = msgspec.field(name="pl", default=None)
     prevented_price: Decimal | None = msgspec.field(name="pL", default=None)
     prevented_quote_quantity: Decimal | None = msgspec.field(name="pY", default=None)
+    prevention_mode: str = msgspec.field(name="V", default="")
     is_maker: bool = msgspec.field(name="m", default=False)
 
 
@@ -355,7 +359,8 @@ def _decode_execution(head: _Head, event: bytes, catalogue: Catalogue) -> UserEv
     match report.execution_type:
         case "TRADE":
             return ReportedFill(epoch_us(head.E), _executed(report, catalogue))
-        case "TRADE_PREVENTION" if report.prevented_quantity is not None:
+        # Every mode tells what would have been traded, but only this one lets it change hands.
+        case "TRADE_PREVENTION" if report.prevention_mode == _TRANSFER and report.prevented_quantity is not None:
             return ReportedFill(epoch_us(head.E), _prevented(report, catalogue))
         case _:
             return Notice(epoch_us(head.E), NoticeKind.ORDER, report.execution_type, event.decode())

@@ -74,10 +74,18 @@ def test_an_allocation_of_smart_order_routing_has_its_own_identifier() -> None:
 
 def test_a_prevented_match_that_transfers_is_an_execution() -> None:
     fill = execution(
-        x="TRADE_PREVENTION", X="EXPIRED_IN_MATCH", t=-1, v=3, pl="2.123456", pL="0.10000001", pY="0.21234562", l="0"
+        **{"x": "TRADE_PREVENTION", "X": "EXPIRED_IN_MATCH", "V": "TRANSFER", "t": -1, "v": 3, "l": "0"},
+        **{"pl": "2.123456", "pL": "0.10000001", "pY": "0.21234562"},
     )
     assert (fill.execution, fill.trade_id, fill.quantity) == (ExecutionKind.PREVENTION, 3, Decimal("2.123456"))
     assert (fill.price, fill.quote_quantity, fill.fee) == (Decimal("0.10000001"), Decimal("0.21234562"), 0)
+
+
+@pytest.mark.parametrize("mode", ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"])
+def test_what_would_have_been_traded_moves_nothing(mode: str) -> None:
+    """Binance tells `pl`, `pL` and `pY` in every mode since 2023; see its CHANGELOG of 2023-12-04."""
+    prevented = {"x": "TRADE_PREVENTION", "V": mode, "v": 3, "pl": "2", "pL": "0.1", "pY": "0.2", "l": "0"}
+    assert isinstance(decode_user_event(sample("execution_report", **prevented), CATALOGUE), Notice)
 
 
 def test_a_prevented_match_that_transfers_nothing_moves_nothing() -> None:
