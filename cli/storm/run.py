@@ -98,7 +98,6 @@ class _Run:
         """Do it all."""
         await self._prepare()
         began = time.monotonic()
-        self._began_us = time.time_ns() // 1000
         await self._operator.follow(msgspec.to_builtins(self._options.plan))
         await self._trade(began)
         ended = time.monotonic()
@@ -130,6 +129,8 @@ class _Run:
         for account in self._options.account_names:
             for asset, amount in _FUNDS.items():
                 await self._operator.move("deposit", account=account, asset=asset, amount=amount)
+        # What is there so far may be an opening balance for the log.
+        self._began_us = time.time_ns() // 1000
         await asyncio.to_thread(self._stack.start_gateway)
         self._say("waiting until every account is live")
         async with asyncio.timeout(_START_TIMEOUT_S):
@@ -167,8 +168,8 @@ class _Run:
                 return verdicts
             if self._stack.gateway_exit_code is not None:
                 return verdicts
-            lost, wrong = sum(each.lost for each in verdicts), sum(len(each.differences) for each in verdicts)
-            self._say(f"not yet: {lost} fills are missing, {wrong} differences")
+            lost, wrong = sum(each.lost for each in verdicts), [line for each in verdicts for line in each.differences]
+            self._say(f"not yet: {lost} fills are missing, {len(wrong)} differences, {next(iter(wrong), 'such as none')}")
             await asyncio.sleep(_POLL_S)
 
     async def _verdicts(self) -> list[Verdict]:
