@@ -152,7 +152,7 @@ class Backfill:
         self._spool.forget(symbol)
         return published_id
 
-    async def read_others(self, symbols: Iterable[str], since_us: int) -> None:
+    async def read_others(self, symbols: Iterable[str], since_us: int) -> bool:
         """Read the executions that are no trades: allocations of smart order routing, and prevented matches.
 
         `myTrades` has neither. Prevented matches can be asked for by order only, so the orders are read first.
@@ -160,8 +160,12 @@ class Backfill:
         Args:
             symbols: Symbols that may have some; each is asked for once.
             since_us: From which time on.
+
+        Returns:
+            Whether any of them had not been asked for.
         """
-        for symbol in sorted(set(symbols) - self._asked_for_others):
+        fresh = sorted(set(symbols) - self._asked_for_others)
+        for symbol in fresh:
             self._asked_for_others.add(symbol)
             try:
                 fills = [*await self._allocations(symbol), *await self._prevented_matches(symbol, since_us)]
@@ -170,6 +174,7 @@ class Backfill:
                 continue
             self._spool.add(fill for fill in fills if self._published.is_new(fill))
             self.active |= {symbol} if fills else set()
+        return bool(fresh)
 
     async def _allocations(self, symbol: str) -> list[Fill]:
         fills: list[Fill] = []

@@ -121,7 +121,7 @@ class FlowHistories:
             # Before the first event nothing says what was there, so no gap can decide.
             chosen = likely if published.is_empty else explain(gaps.get(asset, ZERO), likely, possible)
             if chosen is None:
-                log.warning("the histories of %s do not add up to what its balance shows", asset)
+                log.debug("the histories of %s do not add up to what its balance shows", asset)
                 chosen = likely
             flows += [_flow(each, covered_us, until_us) for each in chosen]
         return sorted(flows, key=lambda flow: (flow.time_us, flow.id))

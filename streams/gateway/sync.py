@@ -40,7 +40,11 @@ _LOOK_INTERVAL_S = 0.5
 _STREAM_LAG_MAX_S = 3.0
 _PROGRESS_EVENTS = 1_000
 _DAY_US = DAY_MS * 1_000
-_HISTORIES_AGE_MAX_US = 60_000_000
+_HISTORIES_AGE_MAX_US, _HISTORIES_RETRY_US = 60_000_000, 10_000_000
+"""How old the histories may be that a sync begins with, and that it goes on with while a difference is unexplained.
+
+One of them may be read ten times a minute, by all sessions of the account together."""
+
 _NAMES_SHOWN = 8
 _UPDATE_DOUBT_US = 1_000_000
 """How far a request's time, by the exchange's clock as it is known here, may be from that of an update."""
@@ -171,10 +175,12 @@ class FullSync:
             settled = await self._look(spool, backfill)
             if not settled.gaps and not settled.missing:
                 return settled
-            if before is not None and before.unexplained == settled.unexplained:
-                return settled
             log.debug("look %d: unexplained %s", looks, settled.unexplained)
             if await self._read_suspects(backfill, set(settled.gaps) | set(settled.missing)):
+                continue
+            if before is not None and before.unexplained == settled.unexplained:
+                if not await self._read_others(backfill, settled.unexplained):
+                    return settled
                 continue
             before = settled
             looks += 1
@@ -193,15 +199,21 @@ class FullSync:
         return False
 
     async def _look_closer(self, backfill: Backfill, settled: Settled) -> None:
-        """Read again what may have told late, and what only a difference is reason enough to ask for."""
+        """Read again what may have told late."""
         unexplained = set(settled.unexplained)
-        touching = {symbol for symbol in backfill.asked if self._sides(symbol) & unexplained}
         # REST may show a trade later than the balances that it changed.
-        await backfill.read(touching & backfill.active)
-        both = {symbol for symbol in touching if self._sides(symbol) <= unexplained}
-        await backfill.read_others(both, self._log.published.last_time_us)
-        if not self._log.published.is_empty:
+        await backfill.read({symbol for symbol in backfill.active if self._sides(symbol) & unexplained})
+        if not self._log.published.is_empty and self._histories.age_us > _HISTORIES_RETRY_US:
             await self._histories.read(self._log.published)
+
+    async def _read_others(self, backfill: Backfill, unexplained: dict[str, Decimal]) -> bool:
+        """Read executions that are no trades, where a difference looks like one; returns whether any was new to ask."""
+        exchanged = {
+            symbol
+            for symbol in backfill.asked
+            if {unexplained[asset] > ZERO for asset in self._sides(symbol) & unexplained.keys()} == {True, False}
+        }
+        return await backfill.read_others(exchanged, self._log.published.last_time_us)
 
     def _sides(self, symbol: str) -> set[str]:
         instrument = self._catalogue.instrument(symbol)
