@@ -1,5 +1,6 @@
 """`portfolio.toml`: what it says, and what it answers to everything that it cannot say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,10 @@ def test_a_private_key_keeps_its_lines() -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----"
     Path("key.pem").write_text(f"{pem}\n")
     assert resolve_secret("file:key.pem").get_secret_value() == pem
+
+
+@pytest.mark.parametrize("page", ["gateway.md", "executions.md"])
+def test_the_examples_of_the_documentation_can_be_read(page: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    for example in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
+        assert {each.name for each in accounts_of(example)} >= {"bots"}
