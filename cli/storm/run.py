@@ -169,7 +169,7 @@ class _Run:
             if self._stack.gateway_exit_code is not None:
                 return verdicts
             lost, wrong = sum(each.lost for each in verdicts), [line for each in verdicts for line in each.differences]
-            self._say(f"not yet: {lost} fills are missing, {len(wrong)} differences, {next(iter(wrong), 'such as none')}")
+            self._say("; ".join([f"not yet: {lost} fills are missing, {len(wrong)} differences", *wrong[:1]]))
             await asyncio.sleep(_POLL_S)
 
     async def _verdicts(self) -> list[Verdict]:

@@ -74,8 +74,15 @@ def test_an_allocation_of_smart_order_routing_has_its_own_identifier() -> None:
 
 def test_a_prevented_match_that_transfers_is_an_execution() -> None:
     fill = execution(
-        **{"x": "TRADE_PREVENTION", "X": "EXPIRED_IN_MATCH", "V": "TRANSFER", "t": -1, "v": 3, "l": "0"},
-        **{"pl": "2.123456", "pL": "0.10000001", "pY": "0.21234562"},
+        x="TRADE_PREVENTION",
+        X="EXPIRED_IN_MATCH",
+        V="TRANSFER",
+        t=-1,
+        v=3,
+        l="0",
+        pl="2.123456",
+        pL="0.10000001",
+        pY="0.21234562",
     )
     assert (fill.execution, fill.trade_id, fill.quantity) == (ExecutionKind.PREVENTION, 3, Decimal("2.123456"))
     assert (fill.price, fill.quote_quantity, fill.fee) == (Decimal("0.10000001"), Decimal("0.21234562"), 0)
