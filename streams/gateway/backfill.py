@@ -71,6 +71,7 @@ class Backfill:
     Attributes:
         asked: Symbols that were asked for, to the end of their history at that moment.
         active: Those of them that have executions which are not in the log.
+        update_us: Time of the account's last update, as last read; None before.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Backfill:
         """
         self.asked: set[str] = set()
         self.active: set[str] = set()
+        self.update_us: int | None = None
         self._rest = rest
         self._catalogue = catalogue
         self._published = published
@@ -122,8 +124,8 @@ class Backfill:
             fresh = [fill for fill in fills if self._published.is_new(fill)]
             last_id = fills[-1].trade_id if fills else from_id
             is_whole = len(fills) < ROWS_MAX
-            whole_us = asked_us if is_whole else None
-            self._events += self._spool.add_page(symbol, fresh, next_id=last_id, whole_us=whole_us)
+            whole_at_us = self.update_us if is_whole else None
+            self._events += self._spool.add_page(symbol, fresh, next_id=last_id, whole_at_us=whole_at_us)
             self.active |= {symbol} if fresh else set()
             for fill in fills:
                 assets |= {fill.base, fill.quote, fill.fee_asset} - {""}

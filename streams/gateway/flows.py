@@ -6,6 +6,7 @@ unclassified flow gives it to the reclassification, and both are in the book. So
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
@@ -28,6 +29,10 @@ _DOUBT_US = 2 * _MINUTE_US
 """How long the log may have seemed to go on while the stream was silent already."""
 
 _READ_TIMEOUT_S = 45.0
+_NEVER_S = 1e9
+_CLOCK_DOUBT_US = 600_000_000
+"""The exchange's clock is measured now and then, and may jump: what is newer than it seems is wanted too."""
+
 _TWIN_US = _MINUTE_US
 _AUTHOR = "gateway"
 
@@ -49,13 +54,14 @@ class FlowHistories:
         self.problems: Mapping[str, str] = {}
         self.read_us = 0
         self._rest = rest
+        self._read_s = -_NEVER_S
         self._movements: dict[str, Movement] = {}
         self._covered_us = 0
 
     @property
     def age_us(self) -> int:
         """How long ago the histories were read."""
-        return self._rest.exchange_time_us() - self.read_us
+        return int((time.monotonic() - self._read_s) * 1_000_000)
 
     @property
     def assets(self) -> set[str]:
@@ -72,13 +78,13 @@ class FlowHistories:
         now_us = self._rest.exchange_time_us()
         if published.is_empty:
             since_us = min(now_us, first_trade_us or now_us) - _FIRST_AGE_US
-            self._take(await read_histories(self._rest, since_us, now_us, is_open_ended=True), now_us)
+            self._take(await read_histories(self._rest, since_us, now_us + _CLOCK_DOUBT_US, is_open_ended=True), now_us)
             self._drop_twins()
             return
         since_us = min(self._covered_us or published.last_time_us, self._oldest_pending_us(published, now_us))
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
-                found = await read_histories(self._rest, since_us - _DOUBT_US, now_us)
+                found = await read_histories(self._rest, since_us - _CLOCK_DOUBT_US, now_us + _CLOCK_DOUBT_US)
         except TimeoutError:
             found = HistoriesRead({}, {"all": f"no answer within {_READ_TIMEOUT_S:.0f} s"})
         self._take(found, now_us)
@@ -139,7 +145,7 @@ class FlowHistories:
                 next(iter(found.problems.values())),
             )
         self.problems = found.problems
-        self.read_us = now_us
+        self.read_us, self._read_s = now_us, time.monotonic()
         # What could not be read again is still what it was.
         self._movements = {**self._movements, **found.movements} if found.problems else dict(found.movements)
 

@@ -21,13 +21,13 @@ from streams.gateway.published import Published
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE fill (
     symbol TEXT, execution TEXT, trade_id INTEGER, order_id INTEGER, sort_time_us INTEGER, event BLOB,
     PRIMARY KEY (symbol, execution, trade_id, order_id)
 ) WITHOUT ROWID;
-CREATE TABLE symbol (symbol TEXT PRIMARY KEY, next_id INTEGER, whole_us INTEGER) WITHOUT ROWID;
+CREATE TABLE symbol (symbol TEXT PRIMARY KEY, next_id INTEGER, whole_at_us INTEGER) WITHOUT ROWID;
 CREATE TABLE about (origin TEXT);
 """
 _TABLES = ("fill", "symbol", "about")
@@ -73,18 +73,18 @@ class FillSpool:
         with self._database:
             self._insert(fills)
 
-    def add_page(self, symbol: str, fills: Iterable[Fill], *, next_id: int, whole_us: int | None) -> int:
+    def add_page(self, symbol: str, fills: Iterable[Fill], *, next_id: int, whole_at_us: int | None) -> int:
         """Keep a page of a symbol's history, and where the next one begins, in one step; returns how many are new.
 
         Args:
             symbol: The symbol.
             fills: What is new of the page.
             next_id: The id from which to go on.
-            whole_us: When it was asked for, if it was the last page; epoch microseconds.
+            whole_at_us: Of the last page: the time of the account's last update, known before it was asked for.
         """
         with self._database:
             count = self._insert(fills)
-            self._database.execute("INSERT OR REPLACE INTO symbol VALUES (?, ?, ?)", (symbol, next_id, whole_us))
+            self._database.execute("INSERT OR REPLACE INTO symbol VALUES (?, ?, ?)", (symbol, next_id, whole_at_us))
         return count
 
     def next_id(self, symbol: str) -> int | None:
@@ -98,10 +98,10 @@ class FillSpool:
         """The symbols of the fills that are kept."""
         return {symbol for symbol, _ in self._latest_us}
 
-    def whole_symbols(self, since_us: int) -> set[str]:
-        """The symbols whose history was read to its end after a time."""
-        query = "SELECT symbol FROM symbol WHERE whole_us > ?"
-        with closing(self._database.execute(query, (since_us,))) as cursor:
+    def whole_symbols(self, update_us: int) -> set[str]:
+        """The symbols whose history was read to its end when this was the account's last update already."""
+        query = "SELECT symbol FROM symbol WHERE whole_at_us = ?"
+        with closing(self._database.execute(query, (update_us,))) as cursor:
             return {symbol for (symbol,) in cursor}
 
     def has(self, fill: Fill) -> bool:

@@ -20,7 +20,7 @@ from infra.binance.prices import DAY_MS, MINUTE_MS
 from infra.binance.rest import BinanceRest
 from infra.binance.times import milliseconds
 from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind
-from portfolio.money import ZERO, exact_arithmetic
+from portfolio.money import ZERO, exact_arithmetic, plain
 from streams.gateway.backfill import Backfill, Progress, open_symbols
 from streams.gateway.classification import DIFFERENCE_PREFIX
 from streams.gateway.discovery import ALL_MAX, first_symbols, later_symbols, suspects
@@ -46,8 +46,6 @@ _HISTORIES_AGE_MAX_US, _HISTORIES_RETRY_US = 60_000_000, 10_000_000
 One of them may be read ten times a minute, by all sessions of the account together."""
 
 _NAMES_SHOWN = 8
-_UPDATE_DOUBT_US = 1_000_000
-"""How far a request's time, by the exchange's clock as it is known here, may be from that of an update."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,8 +141,9 @@ class FullSync:
         if not published.is_empty and is_same and not spool.symbols and not self._gaps(account):
             log.info("nothing has happened at the exchange since the log was written")
             return
-        # What was asked for after the account's last update need not be asked for again.
-        backfill.asked = spool.whole_symbols(account.time_us + _UPDATE_DOUBT_US) if account.time_us else set()
+        # What was asked for since the account's last update need not be asked for again. That asks no clock: this machine
+        # may be wrong about the exchange's.
+        backfill.asked, backfill.update_us = spool.whole_symbols(account.time_us), account.time_us
         symbols = spool.symbols | await self._likely_symbols(account)
         await backfill.read(symbols - backfill.asked)
         if published.is_empty:
@@ -221,6 +220,7 @@ class FullSync:
 
     async def _look(self, spool: FillSpool, backfill: Backfill) -> Settled:
         account = await self._rest.account()
+        backfill.update_us = account.time_us
         await self._inbox.caught_up(account.time_us, _STREAM_LAG_MAX_S)
         fills, told = self._inbox.up_to(account.time_us)
         published = self._log.published
@@ -370,10 +370,10 @@ def _unexplained(settled: Settled, *, is_first: bool) -> tuple[dict[str, Decimal
 
 
 def _difference(asset: str, quantity: Decimal, time_us: int, place: str) -> Flow:
-    """A difference found at a time; found again at that time, it is the same flow."""
+    """A difference found at a time; the same one found again at that time is the same flow."""
     return Flow(
         time_us=time_us,
-        id=f"{DIFFERENCE_PREFIX}{time_us}:{place}:{asset}",
+        id=f"{DIFFERENCE_PREFIX}{time_us}:{place}:{asset}:{plain(quantity)}",
         asset=asset,
         quantity=quantity,
         kind=FlowKind.UNCLASSIFIED,

@@ -35,13 +35,13 @@ def fill(trade_id: int, symbol: str = "BTCUSDT", **changes: object) -> Fill:
 def test_it_is_there_again_after_it_was_closed_and_forgets_what_was_published(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "spool.sqlite"
     with FillSpool(path, origin="here") as spool:
-        spool.add_page("BTCUSDT", [fill(1), fill(2), fill(3)], next_id=3, whole_us=None)
-        spool.add_page("ETHUSDT", [fill(2, "ETHUSDT")], next_id=2, whole_us=77)
+        spool.add_page("BTCUSDT", [fill(1), fill(2), fill(3)], next_id=3, whole_at_us=None)
+        spool.add_page("ETHUSDT", [fill(2, "ETHUSDT")], next_id=2, whole_at_us=77)
     published = Published()
     published.add_new([fill(1), fill(2)])
     with FillSpool(path, origin="here") as spool:
         assert (spool.next_id("BTCUSDT"), spool.next_id("ETHUSDT"), spool.next_id("ETHBTC")) == (3, 2, None)
-        assert (spool.whole_symbols(76), spool.whole_symbols(77)) == ({"ETHUSDT"}, set())
+        assert (spool.whole_symbols(76), spool.whole_symbols(77)) == (set(), {"ETHUSDT"})
         spool.drop_published(published)
         assert [(each.symbol, each.trade_id) for each in spool.ordered()] == [("ETHUSDT", 2), ("BTCUSDT", 3)]
         assert spool.has(fill(3))
@@ -124,7 +124,7 @@ async def test_who_is_killed_goes_on_at_the_page_where_it_was(tmp_path: Path) ->
 
 async def test_a_history_that_is_no_longer_there_is_read_anew(tmp_path: Path) -> None:
     with FillSpool(tmp_path / "spool.sqlite") as spool:
-        spool.add_page("BTCUSDT", [fill(90), fill(100)], next_id=100, whole_us=None)
+        spool.add_page("BTCUSDT", [fill(90), fill(100)], next_id=100, whole_at_us=None)
         async with connected(history(trades(3))) as rest:
             reading = Backfill(
                 rest=rest, catalogue=CATALOGUE, published=Published(), spool=spool, status=GatewayStatus()
