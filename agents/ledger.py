@@ -2,7 +2,7 @@
 
 The order of each step is what survives a crash at any moment (docs/topics.md has the proof):
 
-1. The fence: a record beyond the next offset of the table means that some were skipped; they are read again.
+1. The fence: a record beyond the next offset means that some were skipped; they are read again.
 2. The record is folded into the account's book, or goes to the dead letters. For a trade correction the account's
    whole log is folded anew, and what that changes is published page by page; only step 3 makes the pages count.
 3. Journal, positions, balances and pnl are published, and the broker acknowledges them.
@@ -14,6 +14,7 @@ publishes nothing. The other order, book first, could lose outputs: the book wou
 """
 
 import logging
+from functools import partial
 
 from faust.types import TP, StreamT
 
@@ -21,7 +22,7 @@ from portfolio import LogPosition
 from streams.account_log import NeedsRefold, Rejected, apply_record
 from streams.app import account_events, app, book_view, books
 from streams.dead_letters import dead_letter
-from streams.fence import Fence, Rewinder
+from streams.fence import Fence, Rewinder, committed_offset
 from streams.processing import Abandoned, Claim, Event, process
 from streams.publishing import publish
 from streams.restatement import restate
@@ -42,7 +43,7 @@ def _stop_on_gone(partition: TP, wanted: int, first: int) -> None:
     app.add_future(app.crash(error))
 
 
-fence = Fence(books)
+fence = Fence(books, partial(committed_offset, app))
 rewinder = Rewinder(app, _stop_on_gone)
 
 
@@ -56,12 +57,13 @@ async def apply_event(event: Event) -> None:
     """Apply one record of the log, and acknowledge it when all that it caused is safe."""
     claim = Claim(app, event)
     message, key = event.message, event.message.key
-    next_offset = fence.next_offset(message.partition)
+    next_offset = fence.next_offset(event)
     if message.offset > next_offset:
         rewinder.rewind(message.topic, message.partition, next_offset)
         raise Abandoned
-    if message.offset < next_offset:
+    if fence.has_passed(event):
         _write_back(event)
+        fence.expect_next(event)
         return
     step = apply_record(
         key,

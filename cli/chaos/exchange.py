@@ -76,6 +76,13 @@ class ExchangeClient:
         if answer.status_code != HTTPStatus.BAD_REQUEST:  # the account has too little
             answer.raise_for_status()
 
+    async def answers(self) -> bool:
+        """Whether the exchange answers."""
+        try:
+            return (await self._http.get("/api/v3/ping")).is_success
+        except httpx.TransportError:
+            return False
+
     async def disconnect(self) -> None:
         """Close every user data stream, as the operator."""
         (await self._http.post("/operator/disconnect")).raise_for_status()

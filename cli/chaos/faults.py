@@ -19,6 +19,8 @@ _REQUEST_TIMEOUT_S = 5.0
 
 _NEW_PROCESS = frozenset({FaultKind.KILL, FaultKind.WIPE, FaultKind.LEAVE})
 """Faults after which the part is another process."""
+_BY_THE_EXCHANGE = frozenset({FaultKind.DISCONNECT, FaultKind.SILENCE, FaultKind.CLOCK_JUMP})
+"""Faults that the exchange itself brings about."""
 
 
 class Faults:
@@ -46,6 +48,9 @@ class Faults:
         """Wait until there is something to disturb: a part may still be down from the fault before."""
         if fault.target in self._stack.process_ids():
             await _until(lambda: self._stack.process_id(fault.target) is not None)
+        if fault.kind in _BY_THE_EXCHANGE:
+            while not await self._exchange.answers():  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(_POLL_S)
 
     async def bring_about(self, fault: PlannedFault) -> None:
         """Let the fault happen, for as long as it lasts, and take it back."""

@@ -6,7 +6,7 @@ code, one at a time, and runs the test that watches over it: it must pass with t
 
 from dataclasses import dataclass
 
-_WORKER = "tests/integration/test_worker.py"
+_CRASHES = "tests/simulation/test_worker.py::test_whatever_a_crash_leaves_behind_the_books_are_the_fold_of_the_log"
 _WRITER = "tests/integration/test_postgres_writer.py"
 
 
@@ -49,7 +49,14 @@ REMOVALS = (
         "agents/ledger.py",
         "    if message.offset > next_offset:\n",
         "    if message.offset < 0:\n",
-        f"{_WORKER}::test_skipped_records_are_read_again_also_with_a_wiped_directory",
+        _CRASHES,
+    ),
+    Removal(
+        "the offset fence: it begins where the group goes on, not where a disk is that is ahead of the changelog",
+        "streams/fence.py",
+        "        return applied if committed is None else min(applied, committed)\n",
+        "        return applied\n",
+        _CRASHES,
     ),
     Removal(
         "the cursor: a fill is booked once",
@@ -70,14 +77,36 @@ REMOVALS = (
         "agents/ledger.py",
         "    if key is not None and stored is not None:\n        books[key] = stored\n",
         "",
-        f"{_WORKER}::test_records_read_again_are_published_no_more_but_their_books_are_written_again",
+        _CRASHES,
+    ),
+    Removal(
+        "the order: outputs are published before the book is written",
+        "agents/ledger.py",
+        "    await publish(app, outputs, claim)\n",
+        "    if not isinstance(step, Rejected) and key is not None:\n        books[key] = step.stored\n"
+        "    await publish(app, outputs, claim)\n",
+        _CRASHES,
+    ),
+    Removal(
+        "the acknowledgement: a record counts as done when the broker has its changelog entries",
+        "agents/ledger.py",
+        "    fence.advance(event)\n    books.acknowledge_after_changes(event)\n",
+        "    fence.advance(event)\n    event.ack()\n",
+        _CRASHES,
+    ),
+    Removal(
+        "the newest book: what a cut-off worker delivers late undoes nothing",
+        "streams/tables.py",
+        "            if is_older(message.key, message.value, newest[place]):\n",
+        "            if message is None:\n",
+        "tests/unit/streams/test_tables.py::test_an_old_book_of_a_worker_that_had_lost_the_partition_undoes_nothing",
     ),
     Removal(
         "the dead letters: what cannot be read is kept with its reason",
         "agents/ledger.py",
         "(dead_letter(event, step.reason),)",
         "()",
-        f"{_WORKER}::test_what_cannot_be_read_is_a_dead_letter_and_holds_nothing_up",
+        _CRASHES,
     ),
     Removal(
         "the version check in the sink: an update that is stored already changes nothing",

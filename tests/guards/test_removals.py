@@ -12,8 +12,8 @@ from tests.guards.removals import REMOVALS, Removal
 
 _ROOT = Path(__file__).parents[2]
 _COPIED = ("portfolio", "streams", "agents", "infra", "cli", "api", "tests", "pyproject.toml")
-_FAILED = 1
-"""Pytest's exit code for tests that failed; an error in collecting them has another one."""
+_PASSED, _FAILED = 0, 1
+"""Exit codes of pytest; an error in collecting tests has another one."""
 
 _each_removal = pytest.mark.parametrize("removal", REMOVALS, ids=lambda removal: removal.guard)
 
@@ -32,7 +32,7 @@ def test_a_test_fails_without_the_guard(removal: Removal, tmp_path: Path) -> Non
     for name in _COPIED:
         copy = shutil.copytree if (_ROOT / name).is_dir() else shutil.copy
         copy(_ROOT / name, tmp_path / name)
-    assert _run(removal.test, tmp_path) == 0
+    assert _run(removal.test, tmp_path) == _PASSED
     guarded = tmp_path / removal.file
     guarded.write_text(guarded.read_text().replace(removal.text, removal.without))
     assert _run(removal.test, tmp_path) == _FAILED
