@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 
 from infra.backoff import backoff_s
 from infra.binance.budget import Priority, WeightBudget
@@ -32,7 +33,7 @@ with warnings.catch_warnings():
     # python-binance's own socket, which is not used here, imports a name that websockets has deprecated.
     warnings.simplefilter("ignore", DeprecationWarning)
     from binance.async_client import AsyncClient
-    from binance.exceptions import BinanceAPIException, BinanceRequestException
+    from binance.exceptions import BinanceRequestException
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,37 @@ _TOO_MANY_REQUESTS, _BANNED, _FORBIDDEN = 429, 418, 403
 _SERVER_ERRORS_FROM = 500
 _RETRY_AFTER_DEFAULT_S = {_TOO_MANY_REQUESTS: 10.0, _BANNED: 120.0}
 _FORBIDDEN_WAIT_S = 5.0
+_BODY_SHOWN = 200
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MAX_S = 30.0
 
 _headers: ContextVar[Mapping[str, str]] = ContextVar("headers")
 """Of the answer to the request that the running task has made last."""
+
+
+class _ErrorAnswer(Exception):
+    """An answer of the exchange, or of what stands before it, that is an error."""
+
+    def __init__(self, status: int, code: int, message: str, retry_after: str) -> None:
+        super().__init__(f"{status}: {message} (code {code})")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, status: int, body: str, headers: Mapping[str, str]) -> "_ErrorAnswer":
+        """The error of an answer; zero is the code of a body that has none."""
+        try:
+            content = msgspec.json.decode(body, type=_ErrorBody)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+            content = _ErrorBody(msg=body[:_BODY_SHOWN])
+        return cls(status, content.code, content.msg, headers.get("Retry-After", ""))
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
 
 
 class _Request(NamedTuple):
@@ -99,6 +126,9 @@ class Transport:
 
             async def _handle_response(self, response: aiohttp.ClientResponse) -> Any:  # noqa: ANN401 - JSON
                 _headers.set(response.headers)
+                if not response.ok:
+                    # The library's own error cannot be made of a body that is JSON but no object.
+                    raise _ErrorAnswer.of(response.status, await response.text(), response.headers)
                 return await super()._handle_response(response)
 
         self.latency_ms = 0.0
@@ -161,7 +191,7 @@ class Transport:
                 await self.measure_clock()
             try:
                 return await self._send(request)
-            except BinanceAPIException as error:
+            except _ErrorAnswer as error:
                 wait_s = await self._wait_after(request, error, attempt)
             except (aiohttp.ClientError, BinanceRequestException, TimeoutError, OSError) as error:
                 wait_s = _backoff_s(attempt)
@@ -195,16 +225,16 @@ class Transport:
         is_by_account = scope is WeightScope.SAPI_ACCOUNT and self.key is not None
         return self.venue.sapi_weights(request.path, self.key.name if is_by_account and self.key else "")
 
-    async def _wait_after(self, request: _Request, error: BinanceAPIException, attempt: int) -> float:
+    async def _wait_after(self, request: _Request, error: _ErrorAnswer, attempt: int) -> float:
         """How long to wait before asking again.
 
         Raises:
             KeyRefused: The key is at fault.
             RequestRefused: The request is at fault; asking again would not help.
         """
-        status, name = error.status_code, request.path
+        status, name = error.status, request.path
         if status in _RETRY_AFTER_DEFAULT_S:
-            wait_s = _retry_after_s(error.response.headers.get("Retry-After"), _RETRY_AFTER_DEFAULT_S[status])
+            wait_s = _retry_after_s(error.retry_after, _RETRY_AFTER_DEFAULT_S[status])
             log.warning("%s: rate limited (%s); nothing is sent for %.1f s, as asked", name, status, wait_s)
             # A ban is of the address, and so holds for every budget.
             self._budget(request).block(wait_s)
@@ -230,5 +260,5 @@ def _backoff_s(attempt: int) -> float:
     return backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
 
 
-def _retry_after_s(header: str | None, default_s: float) -> float:
-    return float(header) if header is not None and header.isdigit() else default_s
+def _retry_after_s(header: str, default_s: float) -> float:
+    return float(header) if header.isdigit() else default_s

@@ -1,5 +1,6 @@
 """Reading over REST, against a server that answers as Binance does when it is in trouble."""
 
+import asyncio
 import time
 from decimal import Decimal
 
@@ -7,6 +8,7 @@ import pytest
 
 from infra.binance.catalogue import Catalogue, Instrument
 from infra.binance.errors import KeyRefused, MalformedEvent, RequestRefused
+from infra.binance.permissions import KeyTooPowerful, check_key, read_rights
 from infra.binance.prices import LivePrices, PriceHistory
 from tests.support.scripted_exchange import ScriptedExchange, candles, connected
 
@@ -133,3 +135,92 @@ def test_a_price_is_dated_when_it_is_seen_to_move() -> None:
     now_us = 3_000
     prices.stream("BTCUSDT", Decimal(1))
     assert prices.time_us("BTCUSDT") == 3_000
+
+
+async def test_a_refusal_of_the_address_holds_up_everybody_who_shares_it() -> None:
+    exchange = ScriptedExchange()
+    refused = {"code": -1003, "msg": "Way too much request weight used; IP banned until 1."}
+    exchange.scripts["account"] = [(418, refused, {"Retry-After": "1"}), (200, ACCOUNT)]
+    exchange.scripts["ticker/price"] = [(200, [])]
+    async with connected(exchange) as rest:
+        banned = asyncio.create_task(rest.account())
+        while rest.venue.weights.blocked_s == 0:  # noqa: ASYNC110 - it comes with an answer
+            await asyncio.sleep(0.005)
+        started = time.monotonic()
+        await rest.prices()
+        assert time.monotonic() - started > 0.5
+        await banned
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (408, {"code": -1007, "msg": "Timeout waiting for response from backend server."}),
+        (400, {"code": -1006, "msg": "An unexpected response was received from the message bus."}),
+        (503, {"code": -1008, "msg": "Server is currently overloaded with other requests."}),
+        (502, ["no", "object"]),
+        (500, {"code": "x"}),
+    ],
+)
+async def test_an_unknown_outcome_is_asked_again(answer: tuple[int, object]) -> None:
+    exchange = ScriptedExchange()
+    exchange.scripts["account"] = [answer, (200, ACCOUNT)]
+    async with connected(exchange) as rest:
+        assert (await rest.account()).balances["BTC"].total == 2
+
+
+async def test_a_firewall_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.binance.transport._FORBIDDEN_WAIT_S", 0.01)
+    exchange = ScriptedExchange()
+    exchange.scripts["account"] = [(403, "<html></html>"), (200, ACCOUNT)]
+    async with connected(exchange) as rest:
+        await rest.account()
+    assert exchange.count("account") == 2
+
+
+async def test_the_rights_of_a_key_are_its_own_and_of_its_account_where_the_exchange_does_not_tell() -> None:
+    exchange = ScriptedExchange()
+    path = "/sapi/v1/account/apiRestrictions"
+    told = {"enableReading": True, "enableWithdrawals": True, "enableMargin": True, "ipRestrict": True}
+    # A key without the right to ask is no reason to stop: other histories may still be read.
+    refused = (401, {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."})
+    exchange.scripts[path] = [(200, told), (404, "<html></html>"), refused]
+    exchange.scripts["account"] = [(200, ACCOUNT | {"canTrade": True, "canWithdraw": False})]
+    async with connected(exchange) as rest:
+        own = await read_rights(rest)
+        assert (own.powers, own.is_of_key, own.is_bound) == (("withdraw", "borrow on margin"), True, True)
+        for _ in range(2):
+            of_account = await read_rights(rest)
+            assert (of_account.powers, of_account.is_of_key) == (("trade",), False)
+
+
+async def test_a_key_that_may_do_more_is_named_or_refused(caplog: pytest.LogCaptureFixture) -> None:
+    exchange = ScriptedExchange()
+    told = {"enableReading": True, "enableSpotAndMarginTrading": True}
+    exchange.scripts["/sapi/v1/account/apiRestrictions"] = [(200, told)]
+    async with connected(exchange) as rest:
+        await check_key(rest, "main", "warn")
+        assert "account main: the API key may trade. In the exchange's API management" in caplog.text
+        with pytest.raises(KeyTooPowerful, match="PORTFOLIO_KEY_PERMISSIONS=warn"):
+            await check_key(rest, "main", "refuse")
+
+
+async def test_the_limit_is_the_one_that_the_exchange_tells() -> None:
+    limits = [
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61_000},
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_234},
+    ]
+    exchange = ScriptedExchange()
+    exchange.scripts["exchangeInfo"] = [(200, {"symbols": [], "rateLimits": limits}), (200, {"symbols": []})]
+    async with connected(exchange) as rest:
+        for _ in range(2):
+            await rest.catalogue()
+            assert rest.venue.weights.limit == 1_234
+
+
+async def test_nothing_is_sent_whose_weight_is_unknown() -> None:
+    exchange = ScriptedExchange()
+    async with connected(exchange) as rest:
+        with pytest.raises(KeyError):
+            await rest.read("api/v3/newEndpoint")
+    assert exchange.count("newEndpoint") == 0
