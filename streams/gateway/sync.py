@@ -141,8 +141,8 @@ class FullSync:
         if not published.is_empty and is_same and not spool.symbols and not self._gaps(account):
             log.info("nothing has happened at the exchange since the log was written")
             return
-        # What was asked for since the account's last update need not be asked for again. That asks no clock: this machine
-        # may be wrong about the exchange's.
+        # What was asked for since the account's last update need not be asked for again. That asks no clock, which may
+        # be wrong.
         backfill.asked, backfill.update_us = spool.whole_symbols(account.time_us), account.time_us
         symbols = spool.symbols | await self._likely_symbols(account)
         await backfill.read(symbols - backfill.asked)
