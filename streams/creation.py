@@ -19,7 +19,7 @@ from streams.connection import client_options
 from streams.topics import TOPICS, Partitions, TopicSpec, with_retention
 
 _REPLICAS_MAX = 3
-_BACKOFF_MAX_S = 5.0
+_BACKOFF_MAX_S = 2.0
 _APPEARS_TIMEOUT_S = 15.0
 _IN_SYNC = {"min.insync.replicas": "2"}
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "min.compaction.lag.ms")
