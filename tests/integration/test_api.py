@@ -62,7 +62,7 @@ async def serving(database_url: str, redis_url: str = NO_REDIS) -> AsyncIterator
     settings = Settings(database_url=database_url, redis_url=redis_url, kafka_brokers="127.0.0.1:1", _env_file=None)
     app = create_app(settings)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), Client(transport=transport, base_url="http://test") as client:
+    async with app.router.lifespan_context(app), Client(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -513,6 +513,7 @@ async def test_status_tells_what_the_gateway_says(url: str, redis_url: str, serv
         "last_sync_time_us": START_US,
         "sync_errors": 2,
         "rest_latency_ms": 12.5,
+        "stale_assets": f'{{"BNB": {START_US}, "LUNA": 0}}',
     }
     async with redis.asyncio.from_url(redis_url) as gateway:
         await gateway.hset("portfolio:gateway:main", mapping=fields)
@@ -529,6 +530,7 @@ async def test_status_tells_what_the_gateway_says(url: str, redis_url: str, serv
         )
         assert (told["kafka_connection"], told["log_position"]) == ("disconnected", "main@3:0")
         assert 0 <= told["sync_lag_seconds"] < 60
+        assert told["accounts"][0]["stale_assets"] == {"BNB": "2026-01-01T00:00:00.000000Z", "LUNA": None}
         await gateway.hset("portfolio:gateway:main", mapping={"heartbeat_time_us": now_us - 60_000_000})
         silent = await get(client, "/admin/status")
     assert silent["binance_connection"] == "unknown"
