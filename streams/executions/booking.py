@@ -32,7 +32,8 @@ from streams.gateway.enrich import Enricher
 from streams.gateway.log import AccountLog, LogUnavailable
 from streams.gateway.market import SharedMarket
 from streams.gateway.status import GatewayState, GatewayStatus
-from streams.records import DeadLetter, UnreadableRecord
+from streams.log_reader import open_log
+from streams.records import DeadLetter, UnreadableRecord, account_events
 from streams.topics import EXECUTIONS
 
 log = logging.getLogger(__name__)
@@ -116,28 +117,42 @@ class BookedExecutions:
                 f"{self._account.name} has its executions up to {first - 1}: the topic was made anew",
                 "Bring the topic back, or book what is announced from now on under another account name",
             )
+        booked = await self._booked(partition.partition, (await consumer.beginning_offsets([partition]))[partition])
         known = RecentIdentities()
         while True:
             batch = await consumer.getmany(partition, timeout_ms=_POLL_MS)
             for message in batch.get(partition, ()):
-                if message.key == self._account.name.encode():
-                    await self._book(message, first, known, account_log)
+                if message.key != self._account.name.encode():
+                    continue
+                if message.offset >= first:
+                    await self._book(message, known, account_log)
+                elif message.offset in booked:
+                    known.add(execution_records.decode(message.value).identity)
             if await consumer.position(partition) >= end:
                 await self._note_current(account_log)
 
-    async def _book(
-        self, message: ConsumerRecord, first: int, known: RecentIdentities, account_log: AccountLog
-    ) -> None:
-        is_booked = message.offset < first
+    async def _booked(self, partition: int, since: int) -> set[int]:
+        """The offsets of the executions that are booked, of those that the topic still has.
+
+        One that was not booked, but went to the dead letters, does not make its repetition one.
+        """
+        offsets: set[int] = set()
+        async with open_log(self._settings, partition) as whole:
+            async for batch in whole.batches():
+                for message in batch:
+                    if message.key == self._account.name.encode():
+                        offsets.update(offset for offset in _trade_ids(message.value) if offset >= since)
+        return offsets
+
+    async def _book(self, message: ConsumerRecord, known: RecentIdentities, account_log: AccountLog) -> None:
         try:
             execution = execution_records.decode(message.value)
-            if not known.add(execution.identity):
+            if execution.identity in known:
                 return
-            if not is_booked:
-                await self._publish(await self._events(execution, message.offset), account_log)
+            await self._publish(await self._events(execution, message.offset), account_log)
+            known.add(execution.identity)
         except (UnreadableRecord, PortfolioError, UnknownSymbol) as error:
-            if not is_booked:
-                await self._keep_raw(message, str(error), account_log)
+            await self._keep_raw(message, str(error), account_log)
 
     async def _events(self, execution: ExecutionRecord, offset: int) -> list[Event]:
         """The fill that an execution is; a rebate, which no fee can be, is a flow of its own."""
@@ -236,6 +251,14 @@ class BookedExecutions:
 
     def _valuation_after(self, time_us: int) -> int:
         return time_us + int(self._settings.valuation_interval_s * 1_000_000)
+
+
+def _trade_ids(value: bytes | None) -> list[int]:
+    """The trade ids of the fills of a record of the log; none where it cannot be read."""
+    try:
+        return [event.trade_id for event in account_events.decode(value).events if isinstance(event, Fill)]
+    except UnreadableRecord:
+        return []
 
 
 def _next_midnight(time_us: int) -> int:

@@ -19,12 +19,15 @@ class RecentIdentities:
         self._kept_max = kept_max
         self._digests: OrderedDict[bytes, None] = OrderedDict()
 
-    def add(self, identity: str) -> bool:
-        """Note an identity; False when it is known."""
-        digest = blake2b(identity.encode(), digest_size=_DIGEST_BYTES).digest()
-        if digest in self._digests:
-            return False
-        self._digests[digest] = None
+    def __contains__(self, identity: str) -> bool:
+        return _digest(identity) in self._digests
+
+    def add(self, identity: str) -> None:
+        """Note an identity."""
+        self._digests[_digest(identity)] = None
         if len(self._digests) > self._kept_max:
             self._digests.popitem(last=False)
-        return True
+
+
+def _digest(identity: str) -> bytes:
+    return blake2b(identity.encode(), digest_size=_DIGEST_BYTES).digest()

@@ -135,9 +135,9 @@ async def test_two_accounts_are_followed_beside_one_whose_key_is_refused_and_one
 
     records = await read_log(world.of(world.hedge))
     assert {record.reporting for record in records} == {"BTC"}
-    (fill,) = await booked(world.of(world.hedge))
-    assert "BNB" in fill.rates, "the fee's rate is in BTC"
-    assert fill.rates["BNB"] < 1
+    fills = await booked(world.of(world.hedge))
+    assert {fill.fee_asset for fill in fills} == {"BNB"}
+    assert all(0 < fill.rates["BNB"] < 1 for fill in fills), "the fee's rate is in BTC"
     assert await read_log(world.of(world.locked)) == []
 
     pages = [marks_pages.decode(record.value) for record in await read_all(world.settings.brokers, MARKS.name)]
@@ -167,7 +167,7 @@ async def test_executions_are_booked_once_each_through_repetitions_and_kills(wor
     await eventually(lambda: has(3), timeout_s=40, what=lambda: world.gateway.output)
     await world.gateway.stop(signal.SIGKILL)
     await announce(world.settings, execution(world.bots, 8), execution(world.bots, None, fee=Decimal(0)))
-    await announce(world.settings, *(execution(world.bots, number) for number in (9, 7, 10, 10, 11)))
+    await announce(world.settings, unknown, *(execution(world.bots, number) for number in (9, 7, 10, 10, 11)))
     await world.gateway.start()
     await eventually(lambda: has(6), timeout_s=40, what=lambda: world.gateway.output)
     await announce(world.settings, execution(world.bots, 12, symbol="ETHBTC", price=Decimal("0.04")))
@@ -188,5 +188,5 @@ async def test_executions_are_booked_once_each_through_repetitions_and_kills(wor
 
     letters = [dead_letters.decode(record.value) for record in await read_all(bots.brokers, DEAD_LETTERS.name)]
     reasons = [letter.reason for letter in letters if letter.key == world.bots.encode()]
-    assert any("NOSUCHUSDT" in reason for reason in reasons)
+    assert sum("NOSUCHUSDT" in reason for reason in reasons) >= 2, "what was not booked can be tried again"
     assert any("before the exchange began" in reason for reason in reasons)

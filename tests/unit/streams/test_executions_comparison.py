@@ -87,4 +87,6 @@ def test_where_executions_are_booked_the_offset_names_the_fill() -> None:
 
 def test_identities_are_kept_within_bounds() -> None:
     known = RecentIdentities(kept_max=2)
-    assert [known.add(each) for each in ("a", "b", "a", "c", "a")] == [True, True, False, True, True]
+    for each in ("a", "b", "a", "c"):
+        known.add(each)
+    assert [each in known for each in ("a", "b", "c")] == [False, True, True]
