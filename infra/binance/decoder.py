@@ -284,7 +284,7 @@ def decode_prevented_match(row: object, order: PreventedOrder, catalogue: Catalo
         found = msgspec.convert(row, _PreventedMatch)
         reduced = [found.taker_prevented_quantity, found.maker_prevented_quantity]
         quantities = [quantity for quantity in reduced if quantity is not None]
-        if found.self_trade_prevention_mode != "TRANSFER" or not quantities:
+        if found.self_trade_prevention_mode != _TRANSFER or not quantities:
             return None
         instrument = catalogue.instrument(found.symbol)
         return Fill(

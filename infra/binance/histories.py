@@ -26,7 +26,8 @@ _TRANSFER_TYPES = (
     "MAIN_UMFUTURE", "UMFUTURE_MAIN", "MAIN_CMFUTURE", "CMFUTURE_MAIN", "MAIN_MARGIN", "MARGIN_MAIN",
     "MAIN_FUNDING", "FUNDING_MAIN", "MAIN_OPTION", "OPTION_MAIN", "MAIN_PORTFOLIO_MARGIN", "PORTFOLIO_MARGIN_MAIN",
 )  # fmt: skip
-_MISREAD = (msgspec.ValidationError, PortfolioError, InvalidOperation, ValueError, KeyError, TypeError, OverflowError)
+MISREAD = (msgspec.ValidationError, PortfolioError, InvalidOperation, ValueError, KeyError, TypeError, OverflowError)
+"""What reading a row of an unexpected shape may raise; it becomes a `MalformedEvent` that names the history."""
 
 
 class HistoriesRead(NamedTuple):
@@ -184,12 +185,12 @@ def _listed(history: _History, answer: Any) -> list[object]:  # noqa: ANN401 - w
 def _time_ms(history: _History, row: object) -> int:
     try:
         return milliseconds(epoch_us(int(row[history.paging.time_name])))  # type: ignore[index]  # JSON
-    except _MISREAD as error:
+    except MISREAD as error:
         raise MalformedEvent(f"row of {history.path} has no time: {error!r}") from error
 
 
 def _decoded(history: _History, rows: list[object], until_us: int) -> Iterator[Movement]:
     try:
         yield from history.decode(rows, until_us)
-    except _MISREAD as error:
+    except MISREAD as error:
         raise MalformedEvent(f"row of {history.path} cannot be read: {error}") from error

@@ -63,6 +63,10 @@ class FlowHistories:
         """How long ago the histories were read."""
         return int((time.monotonic() - self._read_s) * 1_000_000)
 
+    def was_read_since(self, moment_s: float) -> bool:
+        """Whether the last reading began after a moment; monotonic seconds."""
+        return self._read_s >= moment_s
+
     @property
     def assets(self) -> set[str]:
         """The assets that the histories name."""
@@ -75,7 +79,7 @@ class FlowHistories:
             published: What the log says.
             first_trade_us: At the first sync, when the account's oldest trade was; what was traded came in before.
         """
-        now_us = self._rest.exchange_time_us()
+        now_us, self._read_s = self._rest.exchange_time_us(), time.monotonic()
         if published.is_empty:
             since_us = min(now_us, first_trade_us or now_us) - _FIRST_AGE_US
             self._take(await read_histories(self._rest, since_us, now_us + _CLOCK_DOUBT_US, is_open_ended=True), now_us)
@@ -145,7 +149,7 @@ class FlowHistories:
                 next(iter(found.problems.values())),
             )
         self.problems = found.problems
-        self.read_us, self._read_s = now_us, time.monotonic()
+        self.read_us = now_us
         # What could not be read again is still what it was.
         self._movements = {**self._movements, **found.movements} if found.problems else dict(found.movements)
 

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -169,8 +170,10 @@ class FullSync:
     async def _settle(self, spool: FillSpool, backfill: Backfill) -> Settled:
         """Read the balances until what is known explains them, or fails to in the same way twice."""
         before: Settled | None = None
+        before_s = 0.0
         looks = 0
         while looks < _LOOKS_MAX:
+            look_s = time.monotonic()
             settled = await self._look(spool, backfill)
             if not settled.gaps and not settled.missing:
                 return settled
@@ -178,14 +181,23 @@ class FullSync:
             if await self._read_suspects(backfill, set(settled.gaps) | set(settled.missing)):
                 continue
             if before is not None and before.unexplained == settled.unexplained:
-                if not await self._read_others(backfill, settled.unexplained):
+                if await self._has_nothing_to_ask(backfill, settled, before_s):
                     return settled
                 continue
-            before = settled
+            before, before_s = settled, look_s
             looks += 1
             await self._look_closer(backfill, settled)
             await asyncio.sleep(_LOOK_INTERVAL_S)
         raise SyncUnsettled(f"balances and trades did not come to rest in {_LOOKS_MAX} looks")
+
+    async def _has_nothing_to_ask(self, backfill: Backfill, settled: Settled, since_s: float) -> bool:
+        """Whether everything that may explain a difference was asked for after it was first seen; else it is now."""
+        if await self._read_others(backfill, settled.unexplained):
+            return False
+        if self._log.published.is_empty or self._histories.was_read_since(since_s):
+            return True
+        await self._histories.read(self._log.published)
+        return False
 
     async def _read_suspects(self, backfill: Backfill, assets: set[str]) -> bool:
         """Read the next group of symbols that may explain a difference; returns whether there was one."""
