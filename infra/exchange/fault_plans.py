@@ -54,9 +54,11 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _draw(choices: random.Random, kind: FaultKind, within_s: float) -> PlannedFault:
-    seconds = round(choices.uniform(0.1, _LONGEST_S), 3)
+    seconds: float | None = round(choices.uniform(0.1, _LONGEST_S), 3)
     if kind is FaultKind.CLOCK_JUMP:
         seconds = choices.choice([-4.0, 3.0, 12.0])
+    if kind is FaultKind.SILENCE and choices.random() < 0.5:  # noqa: PLR2004 - for ever as often as for a moment
+        seconds = None
     target = None
     if kind in MESSAGE_KINDS:
         target = choices.choice([Target.USER, Target.MARKET])
