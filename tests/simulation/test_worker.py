@@ -123,7 +123,7 @@ class Worker:
         self._broker = broker
         self._dice = dice
         self._steps_to_live = dice.randint(1, 60) if dies else -1
-        self._next = self.committed_at_start = broker.committed
+        self.next = self.committed_at_start = broker.committed
         self._unacknowledged: set[int] = set()
         self._acknowledged: set[int] = set()
         self._abandoned = False
@@ -134,7 +134,7 @@ class Worker:
         if self._steps_to_live == 0:
             raise Crash
 
-    async def _publish(self, _app: object, outputs: tuple[Output, ...], _claim: object) -> None:
+    async def publish(self, _app: object, outputs: tuple[Output, ...], _claim: object) -> None:
         for output in outputs:
             self._may_die()
             self._broker.published.append(output)
@@ -142,9 +142,10 @@ class Worker:
 
     def rewind(self, _topic: str, _partition: int, offset: int) -> None:
         """The partition is read again from there."""
-        self._next = offset
+        self.next = offset
 
-    def _event(self, offset: int) -> Event:
+    def event(self, offset: int) -> Event:
+        """A record as it is delivered."""
         account, value = self._broker.log[offset]
 
         def acknowledge() -> None:
@@ -164,13 +165,13 @@ class Worker:
     async def run(self) -> None:
         """Read to the end of the log, or until it dies."""
         end = len(self._broker.log)
-        while self._next < end:
+        while self.next < end:
             if self.committed_at_start and self._steps_to_live > 0 and self._dice.random() < 0.05:
-                self._next = min(end - 1, self._next + self._dice.randint(1, 3))
-            offset, self._next = self._next, self._next + 1
+                self.next = min(end - 1, self.next + self._dice.randint(1, 3))
+            offset, self.next = self.next, self.next + 1
             self._unacknowledged.add(offset)
             try:
-                await agents.ledger.apply_event(self._event(offset))
+                await agents.ledger.apply_event(self.event(offset))
             except Abandoned:
                 self._unacknowledged.discard(offset)
             self.table.arrive(self._dice.randint(0, 6))
@@ -196,26 +197,29 @@ def assert_committed_is_kept(broker: Broker) -> None:
         assert kept.offset >= offset
 
 
+def install(worker: Worker, monkeypatch: pytest.MonkeyPatch, session_timeout_s: float = 6.0) -> None:
+    """Let the ledger run on what is simulated."""
+    table = cast("BookTable[bytes, bytes]", worker.table)
+    for name, value in {
+        "app": SimpleNamespace(
+            conf=SimpleNamespace(broker_session_timeout=session_timeout_s, topic_partitions=PARTITIONS),
+            flow_control=SimpleNamespace(is_active=lambda: True),
+            consumer_generation_id=1,
+        ),
+        "books": table,
+        "fence": Fence(table, lambda _partition: worker.committed_at_start or None),
+        "rewinder": worker,
+        "publish": worker.publish,
+        "book_view": SimpleNamespace(put=lambda _partition, _book: None),
+    }.items():
+        monkeypatch.setattr(agents.ledger, name, value)
+
+
 @pytest.fixture
 def run_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[Worker], bool]:
-    app = SimpleNamespace(
-        conf=SimpleNamespace(broker_session_timeout=6.0, topic_partitions=PARTITIONS),
-        flow_control=SimpleNamespace(is_active=lambda: True),
-        consumer_generation_id=1,
-    )
-    monkeypatch.setattr(agents.ledger, "app", app)
-
     def run(worker: Worker) -> bool:
         """Run it; whether it lived to the end of the log."""
-        table = cast("BookTable[bytes, bytes]", worker.table)
-        for name, value in {
-            "books": table,
-            "fence": Fence(table, lambda _partition: worker.committed_at_start or None),
-            "rewinder": worker,
-            "publish": worker._publish,
-            "book_view": SimpleNamespace(put=lambda _partition, _book: None),
-        }.items():
-            monkeypatch.setattr(agents.ledger, name, value)
+        install(worker, monkeypatch)
         try:
             asyncio.run(worker.run())
         except Crash:
@@ -245,6 +249,23 @@ def test_whatever_a_crash_leaves_behind_the_books_are_the_fold_of_the_log(
     for table in (last.table.disk, broker.table()):
         assert {key: value for key, value in table.items() if is_account_key(key)} == expected
     assert_everything_was_told(broker)
+
+
+def test_a_worker_that_was_suspended_beyond_its_session_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker may have the partition by now, without this one having heard of it."""
+    dice = random.Random(1)
+    broker = Broker([(ACCOUNTS[0], record(ACCOUNTS[0], fill(number))) for number in (1, 2)])
+    worker = Worker(broker, {}, dice, dies=False)
+    install(worker, monkeypatch)
+    asyncio.run(agents.ledger.apply_event(worker.event(0)))
+    before = dict(worker.table.disk)
+
+    install(worker, monkeypatch, session_timeout_s=0.0)
+    with pytest.raises(Abandoned):
+        asyncio.run(agents.ledger.apply_event(worker.event(1)))
+
+    assert worker.table.disk == before
+    assert worker.next == 1  # read again, in case that the partition is still its own
 
 
 def assert_everything_was_told(broker: Broker) -> None:
