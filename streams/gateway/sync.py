@@ -6,11 +6,10 @@ looked at twice before it is booked as a flow.
 """
 
 import asyncio
-import heapq
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,15 +20,15 @@ from infra.binance.prices import DAY_MS, MINUTE_MS
 from infra.binance.rest import BinanceRest
 from infra.binance.times import milliseconds
 from portfolio.events import BalanceReport, Event, Fill, Flow, FlowKind
-from portfolio.money import ZERO, exact_arithmetic, plain
+from portfolio.money import ZERO
 from streams.gateway.backfill import Backfill, Progress, open_symbols
-from streams.gateway.classification import DIFFERENCE_PREFIX
 from streams.gateway.discovery import ALL_MAX, first_symbols, later_symbols, suspects
 from streams.gateway.enrich import Enricher
 from streams.gateway.flows import FlowHistories
 from streams.gateway.inbox import Inbox
 from streams.gateway.log import AccountLog
 from streams.gateway.published import Quantities
+from streams.gateway.settlement import Settled, difference, merged, unexplained_parts
 from streams.gateway.spool import FillSpool
 from streams.gateway.status import GatewayStatus
 from streams.records import EVENTS_PER_PAGE_MAX
@@ -47,28 +46,6 @@ _HISTORIES_AGE_MAX_US, _HISTORIES_RETRY_US = 60_000_000, 10_000_000
 One of them may be read ten times a minute, by all sessions of the account together."""
 
 _NAMES_SHOWN = 8
-
-
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """Balances, and what explains them."""
-
-    account: BalanceReport
-    flows: tuple[Flow, ...]
-    """Flows of the stream up to the time of the balances, and those that the histories tell of, by time."""
-    gaps: dict[str, Decimal]
-    """What there is more of (or, negative, less of) than the events lead to, by asset."""
-    missing: dict[str, Decimal]
-    """What went out without having been there, by asset: it came in before, unseen."""
-
-    @property
-    def unexplained(self) -> dict[str, Decimal]:
-        """Balances less what was held and what the events added, by asset: trading on does not change it."""
-        with exact_arithmetic():
-            total = {
-                asset: self.gaps.get(asset, ZERO) + self.missing.get(asset, ZERO)
-                for asset in sorted({*self.gaps, *self.missing})
-            }
-        return {asset: quantity for asset, quantity in total.items() if quantity}
 
 
 class FullSync:
@@ -250,7 +227,7 @@ class FullSync:
     async def _explained(self, spool: FillSpool, account: BalanceReport, flows: list[Flow]) -> Settled:
         """What trades and flows leave unexplained of the balances."""
         quantities = Quantities(self._log.published.quantities.held)
-        events = _merged(spool, flows, account.time_us)
+        events = merged(spool, flows, account.time_us)
         while page := tuple(itertools.islice(events, EVENTS_PER_PAGE_MAX)):
             quantities.apply(*page)
             await asyncio.sleep(0)
@@ -265,8 +242,8 @@ class FullSync:
         published = self._log.published
         account_time_us = settled.account.time_us or self._rest.exchange_time_us()
         is_first = published.is_empty
-        ahead, after = _unexplained(settled, is_first=is_first)
-        events = _merged(spool, settled.flows, account_time_us)
+        ahead, after = unexplained_parts(settled, is_first=is_first)
+        events = merged(spool, settled.flows, account_time_us)
         first = next(events, None)
         start_us = account_time_us if first is None else first.time_us
         await self._publish_ahead(ahead, start_us, account_time_us, is_first=is_first)
@@ -274,7 +251,7 @@ class FullSync:
         midnight_us = _next_midnight(published.last_time_us or start_us)
         count, expected = 0, len(spool) + len(settled.flows)
         progress = Progress("publishing", self._status, self._rest.exchange_time_us())
-        for event in _chain(first, events):
+        for event in itertools.chain(() if first is None else (first,), events):
             midnight_us = await self._pass_midnights(midnight_us, event.time_us, quantities)
             await self._add(event, quantities)
             count += 1
@@ -283,7 +260,7 @@ class FullSync:
         progress.end()
         await self._pass_midnights(midnight_us, account_time_us, quantities)
         for asset, quantity in after.items():
-            flow = _difference(asset, quantity, account_time_us, "after")
+            flow = difference(asset, quantity, account_time_us, "after")
             log.warning("%s %s at the exchange that no event explains: booked as %s", quantity, asset, flow.kind)
             await self._add(flow, quantities)
         self._pending.append(msgspec.structs.replace(settled.account, time_us=account_time_us))
@@ -305,7 +282,7 @@ class FullSync:
                     time_us=start_us, id=f"opening:{asset}", asset=asset, quantity=quantity, kind=FlowKind.OPENING
                 )
             else:
-                flow = _difference(asset, quantity, account_time_us, "ahead")
+                flow = difference(asset, quantity, account_time_us, "ahead")
                 log.warning("%s %s came in unseen before it was spent: booked as %s", quantity, asset, flow.kind)
             flows.append(await self._enricher.flow(flow))
         held = self._log.published.quantities.held.keys() | ahead.keys()
@@ -349,47 +326,6 @@ async def with_valuation(flow: Flow, quantities: Quantities, enricher: Enricher)
     quantities.apply(flow)
     point = await enricher.valuation(held_before | {flow.asset}, flow.time_us, MINUTE_MS)
     return [point, enriched] if flow.quantity > ZERO else [enriched, point]
-
-
-def _merged(spool: FillSpool, flows: Iterable[Flow], until_us: int) -> Iterator[Fill | Flow]:
-    """Fills and flows by time, up to the time of the balances; what is later comes with the stream."""
-    until_ms = until_us // 1_000
-    fills = (fill for fill in spool.ordered() if fill.time_us // 1_000 <= until_ms)
-    return heapq.merge(fills, flows, key=lambda event: event.time_us)
-
-
-def _chain(first: Fill | Flow | None, rest: Iterator[Fill | Flow]) -> Iterator[Fill | Flow]:
-    if first is not None:
-        yield first
-        yield from rest
-
-
-def _unexplained(settled: Settled, *, is_first: bool) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
-    """What to book ahead of the events and what after them.
-
-    Ahead comes what was spent without having been there; at the first sync also what the balances have more than the
-    events explain: it was held before the log began. So an opening balance is never negative. Where the events explain
-    more than there is, something left at an unknown time, and that is booked after them.
-    """
-    with exact_arithmetic():
-        ahead, after = dict(settled.missing), {}
-        for asset, gap in settled.gaps.items():
-            if is_first and gap > ZERO:
-                ahead[asset] = ahead.get(asset, ZERO) + gap
-            else:
-                after[asset] = gap
-    return dict(sorted(ahead.items())), after
-
-
-def _difference(asset: str, quantity: Decimal, time_us: int, place: str) -> Flow:
-    """A difference found at a time; the same one found again at that time is the same flow."""
-    return Flow(
-        time_us=time_us,
-        id=f"{DIFFERENCE_PREFIX}{time_us}:{place}:{asset}:{plain(quantity)}",
-        asset=asset,
-        quantity=quantity,
-        kind=FlowKind.UNCLASSIFIED,
-    )
 
 
 def _few(assets: Iterable[str]) -> str:
