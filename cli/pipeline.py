@@ -91,7 +91,7 @@ class Pipeline:
         return self._task("migrate"), self._task("topics")
 
     def services(self) -> Sequence[Part]:
-        """What moves the data: gateway, workers, the carrier of bots' executions, and the demo trader."""
+        """What moves the data: gateway, workers, bots' executions, the watch over the alerts, the demo trader."""
         return self._services
 
     def _plan_servers(self) -> list[Part]:
@@ -126,6 +126,7 @@ class Pipeline:
             self._child("gateway"),
             *(self._child("worker", "--index", str(number), name=f"worker-{number}") for number in numbers),
             self._child("executions"),
+            self._child("alerts", "run"),
         ]
         if options.with_demo and self._is_simulated and any(each.source == "binance" for each in self._accounts):
             parts.append(self._child("demo", *self._speed()))

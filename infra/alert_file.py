@@ -108,7 +108,7 @@ def _rule(written: dict[str, Any], place: str, name: str) -> Rule:
         # A default rule that is only adjusted keeps its kind and whatever else is not written.
         default = msgspec.to_builtins(DEFAULT_RULES[name])
         return _converted({**default, **written}, type(DEFAULT_RULES[name]), place)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         what = "it has no kind" if kind is None else f"there is no kind {kind!r}"
         raise RemediableError(f"{place}: {what}", f"The kinds are {', '.join(KINDS)}")
     return _converted(written, KINDS[kind], place)
@@ -137,5 +137,7 @@ def _converted(written: object, kind: type[_T], place: str) -> _T:
         return msgspec.convert(written, kind)
     except msgspec.ValidationError as error:
         found = _AT.fullmatch(str(error))
-        message = str(error) if found is None else f"{found['key']}: {found['message']}"
-        raise RemediableError(f"{place}: {message[:1].lower() + message[1:]}", _REMEDY) from error
+        message, key = (str(error), "") if found is None else (found["message"], f"{found['key']}: ")
+        if message.split()[0].istitle():
+            message = message[0].lower() + message[1:]
+        raise RemediableError(f"{place}: {key}{message}", _REMEDY) from error

@@ -121,7 +121,7 @@ class AccountView(msgspec.Struct, kw_only=True):
             self.gaps.pop(snapshot.asset, None)
 
     def see_booked(self, booked: Booked) -> None:
-        """Take in an event that was booked."""
+        """Take in an event that was booked, after the figures of the account with it."""
         event = booked.event
         for entry in booked.entries:
             if entry.kind is EntryKind.OPENING:

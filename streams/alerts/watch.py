@@ -126,9 +126,9 @@ class Watch:
     def _observe_journal(self, record: ConsumerRecord) -> None:
         update = journal_records.decode(record.value).update
         if (view := self._unseen(update.account, record)) is not None:
+            view.see_account(update.snapshot, self.engine.periods)
             for booked in update.booked:
                 view.see_booked(booked)
-            view.see_account(update.snapshot, self.engine.periods)
 
     def _observe_pnl(self, record: ConsumerRecord) -> None:
         pnl = pnl_records.decode(record.value)

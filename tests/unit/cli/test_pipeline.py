@@ -36,7 +36,7 @@ def test_everything_runs_here_when_nothing_is_set() -> None:
 
     assert names(plan.servers()) == ["kafka", "postgres", "redis", "exchange", "api"]
     assert names(plan.preparations()) == ["migrate", "topics"]
-    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "executions", "demo"]
+    assert names(plan.services()) == ["gateway", "worker-1", "worker-2", "executions", "alerts", "demo"]
     assert plan.skipped() == []
 
 
