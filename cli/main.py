@@ -52,8 +52,11 @@ COMMANDS: dict[str, _Entry] = {
     "doctor": _Entry("Check everything that the service needs, and say what to do.", _LOOK),
     "adjust": _Entry("Adjust a cost, book a flow by hand, or correct a trade.", _LOOK),
     "reclassify": _Entry("Name the kind of a flow that the exchange gave no reason for.", _LOOK),
+    "verify": _Entry("Compare log, tables, Postgres and exchange, and show each difference.", _LOOK),
+    "rebuild": _Entry("Make the tables in Postgres anew from the log.", _LOOK),
     "dead-letters": _Entry("List, show or retry records that could not be read or booked.", _LOOK),
     "alerts": _Entry("Watch the accounts by rules and tell people; list, acknowledge, silence, test.", _LOOK),
+    "keys": _Entry("Make, list, end and replace the keys to the API.", _LOOK),
     "audit": _Entry("List the audit trail, or verify that nobody tampered with it.", _LOOK),
     "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),
     "storm": _Entry("Let everything go wrong between exchange and gateway, and compare the log.", _LOOK),
@@ -68,6 +71,7 @@ COMMANDS: dict[str, _Entry] = {
     "api": _Entry("Serve the REST API and the dashboard.", _PARTS),
     "migrate": _Entry("Bring the database schema up to date.", _PARTS),
     "topics": _Entry("Create the Kafka topics, or check those that exist.", _PARTS),
+    "backup": _Entry("Write Postgres to a file, or restore it from one.", _PARTS),
 }
 
 
