@@ -37,8 +37,10 @@ SELECT_SYMBOLS: Final = """
 """
 SELECT_FILLS: Final = """
     SELECT account, symbol, execution, trade_id, order_id, time_us, sequence, side, price, quantity, quote_quantity,
-           value, realized, fee, fee_asset, fee_value, maker, strategy, cycle_id
-    FROM fills
+           value, realized, fee, fee_asset, fee_value, maker,
+           coalesce(nullif(fills.strategy, ''), told.strategy, '') AS strategy,
+           coalesce(nullif(fills.cycle_id, ''), told.cycle_id, '') AS cycle_id
+    FROM fills LEFT JOIN fill_attributions told USING (account, symbol, trade_id, order_id)
     WHERE account = ANY($1) AND ($2::text IS NULL OR symbol = $2)
       AND ($4::bigint IS NULL OR (time_us, sequence, account) < ($4, $5, $6))
       AND ($7::bigint[] IS NULL OR sequence <= ($7::bigint[])[array_position($1, account)])
@@ -183,7 +185,12 @@ SELECT_STRATEGIES: Final = """
     SELECT strategy, sum(realized) AS realized, sum(fee_value) AS fees, sum(value) AS volume, count(*) AS fills,
            count(DISTINCT cycle_id) FILTER (WHERE cycle_id <> '') AS cycles,
            min(time_us) AS first_time_us, max(time_us) AS last_time_us
-    FROM fills
+    FROM (
+        SELECT account, sequence, time_us, realized, fee_value, value,
+               coalesce(nullif(fills.strategy, ''), told.strategy, '') AS strategy,
+               coalesce(nullif(fills.cycle_id, ''), told.cycle_id, '') AS cycle_id
+        FROM fills LEFT JOIN fill_attributions told USING (account, symbol, trade_id, order_id)
+    ) AS attributed
     WHERE account = ANY($1) AND ($2::bigint[] IS NULL OR sequence <= ($2::bigint[])[array_position($1, account)])
     GROUP BY strategy
     ORDER BY realized DESC, strategy

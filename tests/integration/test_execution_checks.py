@@ -8,8 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from infra.postgres.comparison import strategy_lines
 from infra.postgres.executions import Announced, ExecutionStore
 from infra.postgres.migrate import migrate
+from infra.postgres.reader import Reader
 from infra.postgres.writer import LogRef, Writer
 from infra.settings import Settings
 from portfolio.events import Event
@@ -175,3 +177,19 @@ async def test_findings_are_published_until_a_broker_has_them(
         await asyncio.gather(*(checker(store).publish(producer) for _ in range(2)))
     assert (await told())[-1].cleared_time_us == LATER_US + GRACE_US
     assert await open_findings(store) == {}
+
+
+async def test_the_strategy_of_a_fill_is_what_the_bot_said(url: str, store: ExecutionStore) -> None:
+    books = Books(url)
+    await books.add(fill(1, "BUY", "0.5", "60000"), fill(2, "SELL", "0.5", "61000", time_us=START_US + 1))
+    await store.write([announced(1), announced(2, side="SELL", price=Decimal(61_000))])
+    await checker(store).check(START_US + 1)
+    reader = Reader(url)
+    try:
+        async with reader.view() as view:
+            page = await view.fills(symbol=None, limit=10)
+            (line,) = await strategy_lines(view)
+    finally:
+        await reader.close()
+    assert [(each.strategy, each.cycle_id) for each in page.lines] == [("grid", "c-2"), ("grid", "c-1")]
+    assert (line.strategy, line.fills, line.cycles, line.realized) == ("grid", 2, 2, Decimal(500))
