@@ -10,8 +10,16 @@ from infra.settings import Settings
 from portfolio import Book, LogPosition, Outcome
 from portfolio.amendments import NO_AMENDMENTS, Amendments
 from portfolio.events import TradeCorrection
-from streams.account_log import NeedsRefold, Rejected, fold_record, read_correction, read_reporting
+from streams.account_log import (
+    NeedsRefold,
+    Rejected,
+    fold_record,
+    read_account,
+    read_correction,
+    read_reporting,
+)
 from streams.connection import client_options
+from streams.records import UnreadableRecord
 from streams.topics import ACCOUNT_EVENTS, MESSAGE_BYTES_MAX
 
 _POLL_MS = 200
@@ -36,6 +44,10 @@ class PartitionLog:
         self.end = end
         self._consumer = consumer
         self._assigned = TopicPartition(ACCOUNT_EVENTS.name, partition)
+
+    def until(self, end: int) -> "PartitionLog":
+        """The part of it that is before an offset."""
+        return PartitionLog(self._consumer, self.partition, self.first, min(end, self.end))
 
     async def batches(self, start: int | None = None) -> AsyncIterator[list[ConsumerRecord]]:
         """The records from an offset on, as they arrive; a batch is empty where none did for 0.2 s.
@@ -89,10 +101,40 @@ class PartitionLog:
         Returns:
             The book; None where the log says nothing of the account.
         """
-        key = account.encode()
         while True:
             book: Book | None = None
-            async for record in self._of(key):
+            async for record, step in self.steps(account, partitions, amendments=amendments):
+                if isinstance(step, NeedsRefold):
+                    break
+                on_step(record, step)
+                book = step.book if isinstance(step, Outcome) else book
+            else:
+                return book
+            amendments = (await self.corrections(partitions))[account.encode()]
+
+    async def steps(
+        self,
+        account: str,
+        partitions: int,
+        *,
+        amendments: Amendments = NO_AMENDMENTS,
+        book: Book | None = None,
+        start: int | None = None,
+    ) -> AsyncIterator[tuple[ConsumerRecord, Outcome | Rejected | NeedsRefold]]:
+        """Each record of an account, and what became of it.
+
+        Args:
+            account: The account.
+            partitions: How many partitions the log has.
+            amendments: Its trade corrections.
+            book: The book before the first record.
+            start: Where to begin; None: at the first record.
+        """
+        key = account.encode()
+        async for batch in self.batches(start):
+            for record in batch:
+                if record.key != key:
+                    continue
                 step = fold_record(
                     key,
                     record.value,
@@ -101,13 +143,15 @@ class PartitionLog:
                     partitions=partitions,
                     amendments=amendments,
                 )
-                if isinstance(step, NeedsRefold):
-                    break
-                on_step(record, step)
                 book = step.book if isinstance(step, Outcome) else book
-            else:
-                return book
-            amendments = (await self.corrections(partitions))[key]
+                yield record, step
+            # Whoever shares the event loop has a turn after each batch.
+            await asyncio.sleep(0)
+
+    async def accounts(self) -> set[str]:
+        """The accounts that have records."""
+        keys = {record.key async for batch in self.batches() for record in batch if record.key is not None}
+        return {account for key in keys if (account := _account_of(key)) is not None}
 
     async def has_corrections(self, account: str, start: int) -> bool:
         """Whether there is a record of an account from an offset on that somebody, not the exchange, is the author of.
@@ -121,14 +165,6 @@ class PartitionLog:
             if any(record.key == key and _AUTHOR in (record.value or b"") for record in batch):
                 return True
         return False
-
-    async def _of(self, key: bytes) -> AsyncIterator[ConsumerRecord]:
-        async for batch in self.batches():
-            for record in batch:
-                if record.key == key:
-                    yield record
-            # Whoever shares the event loop has a turn after each batch.
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -159,3 +195,10 @@ async def open_log(settings: Settings, partition: int, end: int | None = None) -
         yield PartitionLog(consumer, partition, first, end)
     finally:
         await consumer.stop()
+
+
+def _account_of(key: bytes) -> str | None:
+    try:
+        return read_account(key)
+    except UnreadableRecord:
+        return None

@@ -8,6 +8,11 @@ from infra.postgres.accounts import ACCOUNT_COLUMNS
 from infra.postgres.rows import Row, Rows
 
 
+async def lock_account(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, account: str) -> None:
+    """Take an account for this transaction, also one that has no row yet."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"portfolio.account.{account}")
+
+
 async def store(connection: asyncpg.pool.PoolConnectionProxy, rows: Rows) -> None:
     """Write the rows that updates came to."""
     await many(connection, _UPSERT_POSITION, rows.positions.values())

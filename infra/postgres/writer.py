@@ -16,6 +16,7 @@ from infra.postgres.statements import (
     SELECT_ACCOUNTS,
     UPSERT_ACCOUNT,
     UPSERT_OFFSET,
+    lock_account,
     many,
     store,
 )
@@ -164,6 +165,6 @@ async def _lock_accounts(connection: asyncpg.pool.PoolConnectionProxy, names: It
     """Take the accounts for this transaction, also those that have no row yet; in order, so that nobody deadlocks."""
     ordered = sorted(names)
     for name in ordered:
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"portfolio.account.{name}")
+        await lock_account(connection, name)
     found = await connection.fetch(SELECT_ACCOUNTS, ordered)
     return {row["account"]: AccountState.from_row(tuple(row)) for row in found}
