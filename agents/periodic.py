@@ -130,7 +130,7 @@ async def measure(reader: Reader, account: str) -> PerformanceRecord | None:
     Raises:
         DatabaseUnavailable: It does not answer.
     """
-    async with reader.view(account) as view:
+    async with reader.view([account]) as view:
         state = view.accounts.get(account)
         if state is None:
             return None

@@ -9,16 +9,21 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems, revalidation, schemas
+from api.access import AccessControl, is_loopback
+from api.authentication import Authenticator
 from api.dependencies import Services
 from api.examples import add_examples
 from api.live.hub import Hub
 from api.routes import admin, books, curves, health, metrics, portfolio, stream
+from api.throttle import Throttle
 from infra.postgres.reader import Reader
+from infra.redis.access import AccessNotes
 from infra.redis.client import RedisClient
 from infra.redis.live import LiveFeed
 from infra.settings import Settings
@@ -50,20 +55,25 @@ def create_app(settings: Settings) -> FastAPI:
     Args:
         settings: Where Postgres, Redis and Kafka are, and which account is followed.
     """
+    services = Services(
+        settings=settings, reader=Reader(settings.database_read_dsn), redis=RedisClient(settings.redis_dsn)
+    )
+    notes = AccessNotes(settings.redis_dsn)
+    throttle = Throttle(settings.redis_dsn, notes, requests_per_minute=settings.api_rate_per_minute)
+    hub = Hub(LiveFeed(settings.redis_dsn), services.reader.log_positions)
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
-        services = Services(
-            settings=settings, reader=Reader(settings.database_dsn), redis=RedisClient(settings.redis_dsn)
-        )
         app.state.services = services
-        hub = app.state.hub = Hub(LiveFeed(settings.redis_dsn), services.reader.log_positions)
+        app.state.hub = hub
         handing_on = asyncio.create_task(hub.run(), name="live feed")
         try:
             yield
         finally:
             handing_on.cancel()
             await asyncio.gather(handing_on, return_exceptions=True)
+            await throttle.close()
+            await notes.close()
             await services.reader.close()
             await services.redis.close()
 
@@ -81,6 +91,20 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
+    app.add_middleware(
+        AccessControl,
+        authenticate=Authenticator(settings, services.reader, notes),
+        throttle=throttle,
+        is_open=is_loopback(settings.host),
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(settings.cors_origins),
+            allow_methods=["GET"],
+            allow_headers=["Authorization", "If-None-Match", "Last-Event-ID"],
+            expose_headers=["ETag", "Link", "X-Log-Position", "X-Next-Cursor"],
+        )
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     return app

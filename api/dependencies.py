@@ -1,15 +1,17 @@
 """What routes need: the reader, the cache, and the parameters that they share."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, Path, Query, Request, Response
+from starlette.requests import HTTPConnection
 
+from api.access import access_of
 from api.problems import ProblemError
 from api.revalidation import NotModified, entity_tag, is_known
 from api.schemas import instant_us
@@ -21,6 +23,8 @@ from infra.settings import Settings
 from portfolio import LogPosition
 
 LIMIT_MAX = 1_000
+
+_NO_ACCOUNT: Final = "There is no account {account!r}; leave `account` out to see all of them."
 
 _POSITION = re.compile(r"(?P<account>[^@,]{1,100})@(?P<partition>\d{1,6}):(?P<offset>\d{1,18})", re.ASCII)
 
@@ -100,12 +104,10 @@ class Call:
             ProblemError: There is no such account.
             NotModified: The client has this answer already.
         """
-        async with self.services.reader.view(account, self.at) as view:
+        async with self.services.reader.view(visible(self.request, account), self.at) as view:
             is_account = view.accounts or account in {None, self.services.settings.account} or self.at is not None
             if not is_account:
-                raise ProblemError(
-                    HTTPStatus.NOT_FOUND, f"There is no account {account!r}; leave `account` out to see all of them."
-                )
+                raise ProblemError(HTTPStatus.NOT_FOUND, _NO_ACCOUNT.format(account=account))
             states = tuple(view.accounts.values())
             positions = quote(log_positions(states), safe="@:,")
             self.response.headers["X-Log-Position"] = positions
@@ -123,11 +125,35 @@ class Call:
         """
         settings, url = self.services.settings, self.request.url
         etag = entity_tag(
-            self.request.app.version, settings.account, settings.reporting_currency, url.path, url.query, *of
+            self.request.app.version,
+            settings.account,
+            settings.reporting_currency,
+            sorted(access_of(self.request).accounts or ()),
+            url.path,
+            url.query,
+            *of,
         )
         self.response.headers["ETag"] = etag
         if is_known(etag, self.request.headers.getlist("If-None-Match")):
             raise NotModified({name: self.response.headers[name] for name in ("ETag", "X-Log-Position")})
+
+
+def visible(connection: HTTPConnection, account: str | None) -> Collection[str] | None:
+    """The accounts that a request is to be told of; None: all of them.
+
+    Args:
+        connection: The request, which may see some accounts only.
+        account: The one that it asks for; None: all that it may see.
+
+    Raises:
+        ProblemError: It may not see the account, which is told as if there were none.
+    """
+    access = access_of(connection)
+    if account is None:
+        return access.accounts
+    if not access.may_see(account):
+        raise ProblemError(HTTPStatus.NOT_FOUND, _NO_ACCOUNT.format(account=account))
+    return (account,)
 
 
 def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:

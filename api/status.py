@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -116,12 +116,12 @@ def _backfill(fields: Mapping[str, str]) -> str:
 _WORST_FIRST: Final = ("failed", "unknown", "stale", "syncing", "live")
 
 
-async def status_of(services: Services, account: str | None) -> schemas.Status:
+async def status_of(services: Services, only: Collection[str] | None) -> schemas.Status:
     """Ask the database, Redis and the broker, and put together what they say.
 
     Args:
         services: What is asked.
-        account: One account; None: all that are followed. What is told once is then told of the one that is worst off.
+        only: The accounts; None: all that are followed. What is told once is told of the one that is worst off.
     """
     settings = services.settings
     told: list[str] = []
@@ -130,9 +130,9 @@ async def status_of(services: Services, account: str | None) -> schemas.Status:
         configs = load_accounts(settings)
     except RemediableError as error:
         told.append(str(error))
-    names = [account] if account is not None else [each.name for each in configs] or [settings.account]
+    names = sorted(only) if only is not None else [each.name for each in configs] or [settings.account]
     database, kafka_error, gateways = await asyncio.gather(
-        _ask_database(services, account),
+        _ask_database(services, only),
         _ask_kafka(settings.brokers),
         asyncio.gather(*(_ask_redis(services, name) for name in names)),
     )
@@ -196,10 +196,10 @@ def _status(
     )
 
 
-async def _ask_database(services: Services, account: str | None) -> _Database:
+async def _ask_database(services: Services, accounts: Collection[str] | None) -> _Database:
     started = time.perf_counter()
     try:
-        async with services.reader.view(account) as view:
+        async with services.reader.view(accounts) as view:
             return _Database(took_ms=_elapsed_ms(started), accounts=dict(view.accounts))
     except DatabaseError as error:
         return _Database(error=str(error))

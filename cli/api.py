@@ -13,7 +13,8 @@ def api(
 ) -> None:
     """Serve the REST API and the dashboard.
 
-    It reads Postgres and Redis and starts without them; /health/ready tells when it is of use.
+    It reads Postgres and Redis and starts without them; /health/ready tells when it is of use. Where --host is not this
+    machine alone, every request needs a key: `portfolio keys create NAME`.
 
     Example: portfolio api --port 8080
     """
@@ -23,6 +24,7 @@ def api(
 
     from api.app import create_app
     from infra.embedded.checks import require_free_port
+    from infra.errors import RemediableError
     from infra.settings import load_settings
 
     settings = load_settings()
@@ -30,8 +32,16 @@ def api(
     if ":" not in host:  # the check is for IPv4 addresses and names
         require_free_port(port, purpose="the API", setting="PORTFOLIO_PORT or --port", host=host)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise RemediableError(
+            "a certificate needs its key, and a key its certificate",
+            "Set both PORTFOLIO_TLS_CERTIFICATE and PORTFOLIO_TLS_KEY",
+        )
+    # Whether a key is asked for depends on who can reach it, so the application must know where it listens.
     uvicorn.run(
-        create_app(settings),
+        create_app(settings.model_copy(update={"host": host})),
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         host=host,
         port=port,
         log_config=None,

@@ -180,6 +180,7 @@ def _child_environment(settings: Settings, directories: Directories, *, is_simul
         "PYTHONUNBUFFERED": "1",
         "KAFKA_BROKERS": settings.brokers,
         "DATABASE_URL": settings.database_dsn,
+        "DATABASE_READ_URL": settings.database_read_dsn,
         "REDIS_URL": settings.redis_dsn,
         "PORTFOLIO_DATA_DIR": str(directories.root),
         "PORTFOLIO_HOST": settings.host,

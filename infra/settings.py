@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://user:password@host:port/name; unset: the embedded Postgres."
     )
+    database_read_url: SecretStr | None = Field(
+        None,
+        description="Postgres that the API reads: a role that may only read, or a replica; unset: the database of "
+        "DATABASE_URL; embedded: its role portfolio_reader.",
+    )
     redis_url: SecretStr | None = Field(
         None, description="redis://[:password@]host:port/db; unset: the embedded Redis."
     )
@@ -210,6 +215,45 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", validation_alias=_named("PORTFOLIO_HOST"), description="Address the API listens on.")
     port: int = Field(8000, validation_alias=_named("PORTFOLIO_PORT"), description="Port the API listens on.")
+    tls_certificate: Path | None = Field(
+        None,
+        validation_alias=_named("PORTFOLIO_TLS_CERTIFICATE"),
+        description="Certificate chain (PEM) with which the API speaks TLS; unset: it does not.",
+    )
+    tls_key: Path | None = Field(
+        None, validation_alias=_named("PORTFOLIO_TLS_KEY"), description="Private key of the certificate (PEM)."
+    )
+    api_rate_per_minute: int = Field(
+        6_000,
+        ge=0,
+        validation_alias=_named("PORTFOLIO_API_RATE_PER_MINUTE"),
+        description="Requests that one key may make in a minute; 0: any number.",
+    )
+    cors_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        validation_alias=_named("PORTFOLIO_CORS_ORIGINS"),
+        description="Origins whose pages may read the API from a browser, comma-separated; none by default.",
+    )
+    oidc_issuer: str | None = Field(
+        None,
+        validation_alias=_named("PORTFOLIO_OIDC_ISSUER"),
+        description="OpenID Connect provider whose tokens the API accepts; unset: none.",
+    )
+    oidc_audience: str = Field(
+        "portfolio",
+        validation_alias=_named("PORTFOLIO_OIDC_AUDIENCE"),
+        description="What such a token must name as its audience.",
+    )
+    oidc_scope_claim: str = Field(
+        "scope",
+        validation_alias=_named("PORTFOLIO_OIDC_SCOPE_CLAIM"),
+        description="Its claim with the scopes: portfolio:read, admin:read.",
+    )
+    oidc_accounts_claim: str = Field(
+        "",
+        validation_alias=_named("PORTFOLIO_OIDC_ACCOUNTS_CLAIM"),
+        description="Its claim with the accounts that it may see; unset: all of them.",
+    )
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("cash_assets", mode="before")
@@ -219,7 +263,7 @@ class Settings(BaseSettings):
             return frozenset(asset.strip().upper() for asset in value.split(",") if asset.strip())
         return value
 
-    @field_validator("execution_streams", "execution_channels", mode="before")
+    @field_validator("execution_streams", "execution_channels", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
@@ -253,6 +297,15 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"postgresql://portfolio@127.0.0.1:{self.postgres_port}/portfolio"
+
+    @property
+    def database_read_dsn(self) -> str:
+        """The Postgres that the API reads."""
+        if self.database_read_url is not None:
+            return self.database_read_url.get_secret_value()
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"postgresql://portfolio_reader@127.0.0.1:{self.postgres_port}/portfolio"
 
     @property
     def redis_dsn(self) -> str:

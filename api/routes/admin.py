@@ -2,18 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from api import schemas
-from api.dependencies import ServicesOf
+from api.dependencies import ServicesOf, visible
 from api.problems import RESPONSES
 from api.status import status_of
 
-router = APIRouter(prefix="/admin", tags=["admin"], responses={422: RESPONSES[422]})
+router = APIRouter(prefix="/admin", tags=["admin"], responses={404: RESPONSES[404], 422: RESPONSES[422]})
 
 
 @router.get("/status")
 async def status(
+    request: Request,
     services: ServicesOf,
     account: Annotated[
         str | None,
@@ -21,4 +22,4 @@ async def status(
     ] = None,
 ) -> schemas.Status:
     """Every part of the pipeline, as seen from here. It answers also when the database or Redis is away."""
-    return await status_of(services, account)
+    return await status_of(services, visible(request, account))

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
+from starlette.requests import HTTPConnection
 
-from api.dependencies import AccountQuery
+from api.dependencies import AccountQuery, visible
 from api.live.hub import Hub
 from api.live.messages import HEARTBEAT, TOPICS, Message
 from api.live.subscription import Subscription
@@ -54,7 +55,7 @@ async def stream(
 ) -> StreamingResponse:
     """Server-Sent Events: each with its topic as the event, an id to resume by, and the record of the topic as data."""
     resume_after = last_event_id_header or last_event_id
-    reader = Subscription(_topics(topics), _accounts(account))
+    reader = Subscription(_topics(topics), _accounts(request, account))
     _require_id(resume_after)
     hub: Hub = request.app.state.hub
     return StreamingResponse(_events(hub, reader, resume_after), media_type=_MEDIA_TYPE)
@@ -69,7 +70,7 @@ async def stream_websocket(
 ) -> None:
     """The same over a WebSocket: each message `{id, topic, account, data}`. What the client sends is not read."""
     try:
-        reader = Subscription(_topics(topics), _accounts(account))
+        reader = Subscription(_topics(topics), _accounts(socket, account))
         _require_id(last_event_id)
     except ProblemError as error:
         await socket.close(_POLICY_VIOLATION, error.detail[:120])
@@ -127,8 +128,9 @@ def _topics(text: str) -> frozenset[str]:
     return wanted
 
 
-def _accounts(account: str | None) -> frozenset[str] | None:
-    return None if account is None else frozenset({account})
+def _accounts(connection: HTTPConnection, account: str | None) -> frozenset[str] | None:
+    accounts = visible(connection, account)
+    return None if accounts is None else frozenset(accounts)
 
 
 def _require_id(text: str | None) -> None:

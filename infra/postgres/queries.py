@@ -9,7 +9,7 @@ from infra.postgres.accounts import ACCOUNT_COLUMNS
 
 SELECT_ACCOUNTS: Final = (
     f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts "  # noqa: S608 - fixed names
-    "WHERE $1::text IS NULL OR account = $1 ORDER BY account"
+    "WHERE $1::text[] IS NULL OR account = ANY($1) ORDER BY account"
 )
 SELECT_BALANCES: Final = """
     SELECT account, asset, quantity, cost, average_cost, free, locked, exchange_time_us, difference, reason

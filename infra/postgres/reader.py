@@ -1,12 +1,14 @@
 """The reader: answers from one consistent snapshot of the database, and never writes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
 
+from infra.access_keys import AccessKey
 from infra.postgres import queries
+from infra.postgres.access_keys import find_key
 from infra.postgres.accounts import AccountState
 from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.past import Moment, PastView, books_at
@@ -54,6 +56,17 @@ class Reader:
                 "run `portfolio migrate`"
             )
 
+    async def access_key(self, key_id: str) -> tuple[AccessKey, str] | None:
+        """A key to the API and its hash; None if there is none of that id.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or not in time.
+            SchemaOutdated: The database was not migrated.
+        """
+        with translated_errors():
+            async with self._connection() as connection:
+                return await find_key(connection, key_id)
+
     async def log_positions(self) -> str:
         """Where the stored accounts stand in the log (see `infra.postgres.view.log_positions`).
 
@@ -65,11 +78,11 @@ class Reader:
             return log_positions(tuple(view.accounts.values()))
 
     @asynccontextmanager
-    async def view(self, account: str | None = None, at: Moment | None = None) -> AsyncIterator[View]:
+    async def view(self, accounts: Collection[str] | None = None, at: Moment | None = None) -> AsyncIterator[View]:
         """Open a consistent view: everything read through it is of the same log positions.
 
         Args:
-            account: The one account that is looked at; None: all of them.
+            accounts: The accounts that are looked at; None: all of them.
             at: When to look; None: now.
 
         Raises:
@@ -81,7 +94,7 @@ class Reader:
                 self._connection() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                rows = await connection.fetch(queries.SELECT_ACCOUNTS, account)
+                rows = await connection.fetch(queries.SELECT_ACCOUNTS, None if accounts is None else list(accounts))
                 states = {row["account"]: AccountState.from_row(tuple(row)) for row in rows}
                 if at is None:
                     yield View(connection, states)
