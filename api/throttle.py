@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio
 from limits import RateLimitItem, parse
@@ -38,9 +38,9 @@ class Throttle:
         self._pool = redis.asyncio.ConnectionPool.from_url(
             redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
-        self._shared = FixedWindowRateLimiter(
-            RedisStorage(f"async+{redis_url}", implementation="redispy", key_prefix=_PREFIX, connection_pool=self._pool)
-        )
+        options: Any = {"connection_pool": self._pool}  # documented, but missing in the signature
+        storage = RedisStorage(f"async+{redis_url}", implementation="redispy", key_prefix=_PREFIX, **options)
+        self._shared = FixedWindowRateLimiter(storage)
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._rests_until = 0.0
 
