@@ -99,6 +99,13 @@ def partition_of(account: str, partitions: int) -> int:
     return int(murmur2(account.encode()) & 0x7FFFFFFF) % partitions
 
 
+def begin_book(record: AccountEvents) -> Book:
+    """The empty book that an account's first record makes."""
+    if record.cash_assets is None:
+        return new_book(record.account, record.reporting)
+    return new_book(record.account, record.reporting, record.cash_assets)
+
+
 def fold_record(
     key: bytes | None,
     value: bytes | None,
@@ -122,11 +129,16 @@ def fold_record(
         record = _read_record(key, value, position, partitions)
     except UnreadableRecord as error:
         return Rejected(str(error))
-    book = new_book(record.account, record.reporting, record.cash_assets) if book is None else book
+    book = begin_book(record) if book is None else book
     if record.reporting != book.reporting:
         return Rejected(
             f"the books of {record.account} are kept in {book.reporting}, but the record reports in "
             f"{record.reporting}; use another account name for another reporting currency"
+        )
+    if record.cash_assets is not None and begin_book(record).cash_assets != book.cash_assets:
+        return Rejected(
+            f"the books of {record.account} take {', '.join(book.cash_assets)} for cash, but the record "
+            f"{', '.join(record.cash_assets)}; what is cash cannot change, since it decides which positions there are"
         )
     try:
         return fold(book, record.events, position=position, amendments=amendments)

@@ -11,7 +11,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from portfolio.book import DEFAULT_CASH_ASSETS, LogPosition
+from portfolio.book import LogPosition
 from portfolio.errors import InvalidEvent, PortfolioError
 from portfolio.events import TIME_US_MAX, TIME_US_MIN, Event, Name, Text
 from portfolio.journal import Booked
@@ -27,13 +27,14 @@ class AccountEvents(msgspec.Struct, frozen=True, kw_only=True):
     """`portfolio.account-events`: one event or a page of them, in the order the exchange reported them.
 
     `reporting` and `cash_assets` make the book when this is the account's first record; afterwards they must agree.
+    Without `cash_assets` the record goes by those of the book, which begins with the default ones.
     """
 
     schema: Literal["account-events"] = "account-events"
     version: int = 1
     account: str
     reporting: Name
-    cash_assets: tuple[Name, ...] = tuple(sorted(DEFAULT_CASH_ASSETS))
+    cash_assets: tuple[Name, ...] | None = None
     source: Text = "binance"
     events: tuple[Event, ...]
 

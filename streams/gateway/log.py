@@ -121,8 +121,19 @@ class AccountLog:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
         if book is not None:
             self._require_reporting(book)
+            self._require_cash_assets(book)
         self.published = Published.of_book(book) if book is not None else Published()
         log.info("recovered account %s from the log: %d events", self._account.name, self.published.events)
+
+    def _require_cash_assets(self, book: Book) -> None:
+        configured = self._account.cash_assets - {self._account.reporting}
+        if configured != set(book.cash_assets):
+            raise RemediableError(
+                f"the log of account {book.account} takes {','.join(book.cash_assets)} for cash, "
+                f"but {','.join(sorted(configured))} is set",
+                f"Set PORTFOLIO_CASH_ASSETS={','.join(book.cash_assets)} (or cash_assets in its table of "
+                "portfolio.toml), or follow it under another name",
+            )
 
     async def note_corrections(self) -> None:
         """Take in what people have corrected or adjusted since the log was read last.

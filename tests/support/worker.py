@@ -14,9 +14,10 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from portfolio import Book, Event, Fill, LogPosition, Side, amount, exact_arithmetic, fold, new_book
+from portfolio import Book, Event, Fill, LogPosition, Side, amount, exact_arithmetic, fold
 from portfolio.snapshots import LedgerUpdate, describe_update
 from streams import topics
+from streams.account_log import begin_book
 from streams.records import AccountEvents, DeadLetter, account_events, dead_letters, journal_records, pnl_records
 
 TIME_US = 1_700_000_000_000_000
@@ -58,11 +59,11 @@ class Worker:
         assert self.process is not None
         return self.process.wait(timeout_s)
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Stop it as a supervisor would, and see that it stops well and soon."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        assert self.wait(STOP_TIMEOUT_S) == 0, self.log()[-4000:]
+        assert self.wait(timeout_s) == 0, self.log()[-4000:]
 
     def kill(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -150,7 +151,7 @@ def fold_log(records: Sequence[ConsumerRecord]) -> Expected:
     updates: dict[LogPosition, LedgerUpdate] = {}
     for found in sorted(records, key=lambda one: (one.partition, one.offset)):
         page = account_events.decode(found.value)
-        before = books.get(page.account) or new_book(page.account, page.reporting, page.cash_assets)
+        before = books.get(page.account) or begin_book(page)
         position = LogPosition(found.partition, found.offset)
         outcome = fold(before, page.events, position=position)
         books[page.account] = outcome.book

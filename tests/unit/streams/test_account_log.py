@@ -120,3 +120,16 @@ def test_keys_that_name_no_account(key: bytes | None) -> None:
 def test_the_partition_is_the_one_that_kafkas_own_producer_chooses(account: str) -> None:
     chosen = DefaultPartitioner()(account.encode(), list(range(PARTITIONS)), list(range(PARTITIONS)))
     assert partition_of(account, PARTITIONS) == chosen
+
+
+def test_other_cash_assets_than_the_books_are_rejected_and_none_go_by_the_books() -> None:
+    first = applied(record(ACCOUNT, fill(1)).replace(b'"cash_assets":null', b'"cash_assets":["USDC","USDT"]'))
+    assert first.book.cash_assets == ("USDC",)
+    step = apply(
+        record(ACCOUNT, fill(2)).replace(b'"cash_assets":null', b'"cash_assets":["DAI","USDC"]'), 1, first.stored
+    )
+    assert isinstance(step, Rejected)
+    assert "cash cannot change" in step.reason
+    assert applied(record(ACCOUNT, fill(2)), 1, first.stored).book.sequence == 2
+    same = record(ACCOUNT, fill(2)).replace(b'"cash_assets":null', b'"cash_assets":["USDC"]')
+    assert applied(same, 1, first.stored).book.sequence == 2
