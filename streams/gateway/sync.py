@@ -94,6 +94,7 @@ class FullSync:
         Returns:
             The time of the account's last update that is covered.
         """
+        await self._log.note_corrections()
         published = self._log.published
         with FillSpool(self._spool_path, origin=self._origin) as spool:
             spool.drop_published(published)
