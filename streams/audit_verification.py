@@ -21,8 +21,11 @@ from infra.postgres.audit_reader import ChainRow, chain_rows
 from infra.settings import Settings
 from portfolio.audit import AuditKind, chained_hash
 from streams.audit import AUDIT_PARTITION
+from streams.creation import ensure_topics
 from streams.reading import reading, until_now
+from streams.topics import AUDIT
 
+_KAFKA_TIMEOUT_S: Final = 10.0
 _CARRY_POLL_S: Final = 0.25
 _READ_TIMEOUT_MS: Final = 5_000
 _HASH_HEX: Final = 64
@@ -109,6 +112,7 @@ async def verify(settings: Settings, anchor: Place | None = None, *, carry_wait_
         DatabaseError: Postgres does not answer or was not migrated.
     """
     try:
+        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=_KAFKA_TIMEOUT_S, specs=[AUDIT])
         async with reading(settings, [AUDIT_PARTITION]) as consumer:
             await _wait_until_carried(settings, consumer, carry_wait_s)
             return await _verify(settings, consumer, anchor)

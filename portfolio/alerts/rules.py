@@ -168,6 +168,7 @@ class StaleData(_Rule, frozen=True, kw_only=True, tag="stale_data"):
     """Nothing new was heard of an account: no event, no price."""
 
     after: str = "2m"
+    hold: str = "60s"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,7 +23,7 @@ from streams.gateway.status import status_key
 
 log = logging.getLogger(__name__)
 
-_STATUS_INTERVAL_S: Final = 5.0
+_STATUS_INTERVAL_S: Final = 2.0
 _PRICES_INTERVAL_S: Final = 60.0
 _BACKOFF_MAX_S: Final = 600.0
 _TIMEOUT_S: Final = 10.0
