@@ -169,19 +169,26 @@ class WeightBudget:
             self.limit = limit
             self._wake()
 
+    def own(self) -> int:
+        """What was sent here and still counts."""
+        return sum(each.weight for each in self._counting())
+
     def spent(self) -> int:
-        """What counts now: what was sent here within the window, or what the exchange told and was sent since."""
-        now_s = self._now()
-        while self._held and self._held[0].ended_s + self._window_s + _MARGIN_S <= now_s:
-            self._held.popleft()
-        held = [each for each in self._held if each.ended_s + self._window_s + _MARGIN_S > now_s]
+        """What everybody behind this address has sent, as far as it is known and still counts."""
+        held = self._counting()
         own = sum(each.weight for each in held)
         told = self._told_with
-        if told is None or now_s >= self._told_until_s:
+        if told is None or self._now() >= self._told_until_s:
             return own
         # What had not ended when that request was sent, and was not told since, may not be in the sum.
         since = sum(each.weight for each in held if each.ended_s > told.sent_s and not each.is_told)
         return max(own, self._told_weight + since)
+
+    def _counting(self) -> list[Reservation]:
+        counts_from_s = self._now() - self._window_s - _MARGIN_S
+        while self._held and self._held[0].ended_s <= counts_from_s:
+            self._held.popleft()
+        return [each for each in self._held if each.ended_s > counts_from_s]
 
     def _wait_s(self, ticket: object, weight: int, priority: Priority) -> float:
         """How long to wait before looking again; zero: send now."""
@@ -191,14 +198,14 @@ class WeightBudget:
         is_next = self._queues[priority][0] is ticket
         if not is_next or any(self._queues[ahead] for ahead in Priority if ahead < priority):
             return self._window_s
-        spent = self.spent()
-        if spent + weight <= self._allowed(priority) or spent == 0:
-            return 0.0
-        return self._next_release_s()
+        return 0.0 if self._fits(weight, priority) else self._next_release_s()
 
-    def _allowed(self, priority: Priority) -> float:
-        allowed = self.limit * self._share
-        return allowed * BACKFILL_SHARE if priority is Priority.BACKFILL else allowed
+    def _fits(self, weight: int, priority: Priority) -> bool:
+        """Whether our share holds it, and the limit that it is a share of; one request alone is always let through."""
+        part = BACKFILL_SHARE if priority is Priority.BACKFILL else 1.0
+        spent = self.spent()
+        is_ours = self.own() + weight <= self.limit * self._share * part
+        return spent == 0 or (is_ours and spent + weight <= self.limit * part)
 
     def _next_release_s(self) -> float:
         """Seconds until something counts no more."""

@@ -25,6 +25,8 @@ from tests.support.gateway import eventually, folded, reader
 
 pytestmark = pytest.mark.integration
 
+_HANDOVERS = 6
+
 
 @pytest.fixture
 async def settings(kafka_brokers: str, redis_url: str) -> Settings:
@@ -58,21 +60,22 @@ async def test_connections_are_replaced_under_load_and_nothing_is_missed_doubled
     settings: Settings,
 ) -> None:
     """Keys of all three kinds, none of which may do more than read; each connection lives about a second."""
-    settings = settings.model_copy(update={"binance_stream_age_max_s": 1.2})
+    settings = settings.model_copy(update={"binance_stream_age_max_s": 0.8})
     async with followed(settings) as world, running_gateway(world):
         errors = await counted(world, "sync_errors")
         stop_s = time.monotonic() + 60
         round_number = 0
-        while await counted(world, "handovers") < 9 and time.monotonic() < stop_s:
+        while await counted(world, "handovers") < _HANDOVERS and time.monotonic() < stop_s:
             await trade(world, 8, seed=round_number)
             round_number += 1
         await eventually(world.agree)
-        assert await counted(world, "handovers") >= 9
+        assert await counted(world, "handovers") >= _HANDOVERS
         assert await counted(world, "sync_errors") == errors
         limits = await world.operate("limits")
         assert not limits["api"]["127.0.0.1"]["refused"]
 
 
+@pytest.mark.slow
 async def test_a_shutdown_that_is_announced_costs_no_sync(settings: Settings) -> None:
     async with followed(settings, kinds=("hmac",)) as world, running_gateway(world):
         errors = await counted(world, "sync_errors")

@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 Request = dict[str, Any]
 Answer = Callable[[Request], Awaitable[dict[str, Any] | None]]
@@ -49,8 +50,9 @@ class UserStreamServer:
     async def tell(self, number: int, *, to: int | None = None) -> None:
         """Send an event by its number, to every connection or to one."""
         for place, connection in enumerate(self.connections):
-            if to in {None, place} and not connection.close_code:
-                await connection.send(event(number, place))
+            if to in {None, place}:
+                with suppress(ConnectionClosed):
+                    await connection.send(event(number, place))
 
 
 _RESULTS: dict[str, Any] = {

@@ -161,6 +161,7 @@ async def test_where_something_may_be_missing_the_feed_ends(told_by_new: bool) -
         assert followed.handovers == 0
 
 
+@pytest.mark.slow
 async def test_connections_that_tell_different_things_are_given_up() -> None:
     async with running_server() as server, following(server) as followed:
         await server.connections[0].send(SHUTDOWN)
