@@ -88,7 +88,7 @@ def test_what_is_live_waits_for_no_history() -> None:
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_what_others_use_is_left_to_them(share: float) -> None:
-    """Another process behind the same address: the exchange tells how much that was; our share is not cut by it twice."""
+    """Another process behind the same address: the exchange tells how much that was."""
 
     async def run() -> tuple[int, int]:
         exchange = CountingExchange(0)
