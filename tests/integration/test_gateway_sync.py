@@ -1,5 +1,6 @@
 """The full sync of a history that is longer than a page and a day, onto a real broker."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -145,6 +146,83 @@ async def test_a_second_sync_adds_no_fill_and_books_what_changed_unseen_as_a_flo
     ]
     book, _ = await folded(settings)
     assert holdings(book) == {"BTC": Decimal("0.25"), "USDT": Decimal(1_500), "BNB": Decimal(7)}
+
+
+async def test_who_is_killed_while_reading_goes_on_where_it_was_and_publishes_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    balances = {"BTC": "0.5", "USDT": "1000", "BNB": "7"}
+    exchange, reached = history(balances), asyncio.Event()
+    answer = exchange.scripts["myTrades"]
+    assert callable(answer)
+
+    def until_the_second_page(request: web.Request) -> object:
+        if int(request.query["fromId"]) > 5_500:
+            reached.set()
+        return answer(request)
+
+    exchange.scripts["myTrades"] = until_the_second_page
+    killed = asyncio.create_task(sync(settings, exchange, tmp_path / "spool.sqlite"))
+    await asyncio.wait_for(reached.wait(), 30)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    assert not await all_events(settings)
+
+    again = history(balances)
+    await sync(settings, again, tmp_path / "spool.sqlite")
+    fills = [event for event in await all_events(settings) if isinstance(event, Fill)]
+    assert [(fill.trade_id, fill.order_id) for fill in fills] == [(row["id"], row["orderId"]) for row in TRADES]
+    trades = [request for request in again.requests if request.path.endswith("myTrades")]
+    asked = [int(request.query["fromId"]) for request in trades if request.query["symbol"] == "BTCUSDT"]
+    assert min(asked) >= 5_999
+    book, _ = await folded(settings)
+    assert not reconcile(book)
+
+
+def large_exchange(balances: dict[str, str], trades: list[dict[str, Any]], update_ms: int) -> ScriptedExchange:
+    """An exchange that lists 150 symbols more."""
+    exchange = history(balances)
+    rows = [{"asset": asset, "free": free, "locked": "0"} for asset, free in balances.items()]
+    listed = [symbol_row(base, "USDT") for base in ("BTC", "BNB", *(f"A{number}" for number in range(150)))]
+    exchange.scripts |= {
+        "exchangeInfo": [(200, {"symbols": listed})],
+        "account": [(200, {"updateTime": update_ms, "balances": rows})],
+        "openOrders": [(200, [])],
+        "myTrades": lambda request: [
+            row
+            for row in trades
+            if row["symbol"] == request.query["symbol"] and row["id"] >= int(request.query["fromId"])
+        ],
+    }
+    return exchange
+
+
+async def test_a_pair_that_was_traded_meanwhile_is_found_with_few_requests(settings: Settings) -> None:
+    first = large_exchange({"BTC": "0.5", "BNB": "7"}, [], END_MS)
+    await sync(settings, first)
+    # Only what is held is suspected: neither of the two explains why it is there, so it is an opening.
+    assert first.count("myTrades") <= 4
+
+    bought = {
+        "symbol": "A77USDT", "id": 9, "orderId": 1, "price": "2", "qty": "3", "quoteQty": "6", "commission": "0.1",
+        "commissionAsset": "BNB", "time": END_MS + 500, "isBuyer": True, "isMaker": False,
+    }  # fmt: skip
+    sold = bought | {"id": 10, "orderId": 2, "price": "4", "qty": "1", "quoteQty": "4", "isBuyer": False}
+    balances = {"BTC": "0.5", "BNB": "6.8", "A77": "2", "USDT": "8"}
+    unchanged = large_exchange({"BTC": "0.5", "BNB": "7"}, [], END_MS)
+    await sync(settings, unchanged)
+    assert unchanged.count("myTrades") == 0
+
+    # 10 USDT came in as well, from where nobody tells.
+    later = large_exchange(balances, [bought, sold], END_MS + 1_000)
+    before = len(await all_events(settings))
+    await sync(settings, later)
+    events = (await all_events(settings))[before:]
+    assert [event.trade_id for event in events if isinstance(event, Fill)] == [9, 10]
+    flows = [event for event in events if isinstance(event, Flow)]
+    assert {(flow.asset, flow.kind) for flow in flows} == {("USDT", FlowKind.UNCLASSIFIED)}
+    book, _ = await folded(settings)
+    assert not reconcile(book)
 
 
 async def test_a_log_in_another_currency_is_not_continued(settings: Settings) -> None:
