@@ -170,7 +170,13 @@ class PreventedOrder(msgspec.Struct, frozen=True, rename="camel"):
     order_id: int
     side: Side
     prevented_match_id: int | None = None
+    self_trade_prevention_mode: str = _TRANSFER
     client_order_id: str = ""
+
+    @property
+    def may_have_transferred(self) -> bool:
+        """Whether a prevented match of it may have moved money: both orders must have asked for that."""
+        return self.prevented_match_id is not None and self.self_trade_prevention_mode == _TRANSFER
 
 
 class _Account(msgspec.Struct, rename="camel"):

@@ -202,7 +202,7 @@ class Backfill:
         mine = {order.order_id for order in orders}
         fills: list[Fill] = []
         for order in orders:
-            if order.prevented_match_id is None:
+            if not order.may_have_transferred:
                 continue
             matches = _listed(
                 await self._rest.read("api/v3/myPreventedMatches", symbol=symbol, orderId=str(order.order_id)),

@@ -190,8 +190,11 @@ class FullSync:
     async def _look_closer(self, backfill: Backfill, settled: Settled) -> None:
         """Read again what may have told late."""
         unexplained = set(settled.unexplained)
-        # REST may show a trade later than the balances that it changed.
-        await backfill.read({symbol for symbol in backfill.active if self._sides(symbol) & unexplained})
+        # REST may show a trade later than the balances that it changed, and the stream may have lost one of a symbol
+        # that was quiet when it was asked for: then both its sides are unexplained.
+        late = {symbol for symbol in backfill.active if self._sides(symbol) & unexplained}
+        lost = {symbol for symbol in backfill.asked if self._sides(symbol) <= unexplained}
+        await backfill.read(late | lost)
         if not self._log.published.is_empty and self._histories.age_us > _HISTORIES_RETRY_US:
             await self._histories.read(self._log.published)
 
