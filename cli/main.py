@@ -56,6 +56,7 @@ COMMANDS: dict[str, _Entry] = {
     "rebuild": _Entry("Make the tables in Postgres anew from the log.", _LOOK),
     "dead-letters": _Entry("List, show or retry records that could not be read or booked.", _LOOK),
     "alerts": _Entry("Watch the accounts by rules and tell people; list, acknowledge, silence, test.", _LOOK),
+    "secrets": _Entry("Keep API keys and other secrets encrypted, and refer to them.", _LOOK),
     "keys": _Entry("Make, list, end and replace the keys to the API.", _LOOK),
     "audit": _Entry("List the audit trail, or verify that nobody tampered with it.", _LOOK),
     "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),

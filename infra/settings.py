@@ -195,6 +195,16 @@ class Settings(BaseSettings):
         validation_alias=_named("PORTFOLIO_DATA_DIR"),
         description="Where the embedded stack and the workers keep their data.",
     )
+    secrets_file: Path = Field(
+        Path.home() / ".config" / "portfolio-service" / "secrets.json",
+        validation_alias=_named("PORTFOLIO_SECRETS_FILE"),
+        description="Where `portfolio secrets` keeps them, encrypted.",
+    )
+    master_key: str = Field(
+        "file:~/.config/portfolio-service/master.key",
+        validation_alias=_named("PORTFOLIO_MASTER_KEY"),
+        description="Where their master key is: file:PATH, env:NAME or keyring (the operating system's).",
+    )
     cache_dir: Path = Field(
         Path.home() / ".cache" / "portfolio-service",
         validation_alias=_named("PORTFOLIO_CACHE_DIR"),
@@ -306,6 +316,11 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"postgresql://portfolio_reader@127.0.0.1:{self.postgres_port}/portfolio"
+
+    @property
+    def secrets_path(self) -> Path:
+        """Where the encrypted secrets are."""
+        return self.secrets_file.expanduser()
 
     @property
     def redis_dsn(self) -> str:
