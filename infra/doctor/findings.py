@@ -154,7 +154,8 @@ def _secrets(settings: Settings) -> list[str]:
             continue
         if password:
             found |= {password, unquote(password)}
-    return sorted((secret for secret in found if secret), key=len, reverse=True)
+    # The name of a file with a private key is no secret, and tells which one cannot be read.
+    return sorted((secret for secret in found if secret and not secret.endswith(".pem")), key=len, reverse=True)
 
 
 def _without(finding: Finding, secrets: Iterable[str]) -> Finding:

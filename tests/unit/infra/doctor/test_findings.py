@@ -134,3 +134,14 @@ async def test_no_secret_is_in_a_finding() -> None:
     [found] = await run_checks(settings, [("x", tells_all)])
 
     assert found.seen == "***, ***, ***"
+
+
+async def test_the_name_of_a_key_file_is_shown() -> None:
+    settings = Settings(binance_secret_key=SecretStr("/keys/main.pem"))
+
+    async def names_it(_settings: Settings) -> list[Finding]:
+        return [Finding("key", Verdict.FAIL, "the private key in /keys/main.pem cannot be read")]
+
+    [found] = await run_checks(settings, [("key", names_it)])
+
+    assert "/keys/main.pem" in found.seen
