@@ -323,7 +323,8 @@ _INSERT_EXECUTION: Final = f"""
 """  # noqa: S608
 _INSERT_PROGRESS: Final = """
     INSERT INTO execution_progress (account, fill_time_us, fill_sequence) VALUES ($1, $2, $3)
-    ON CONFLICT (account) DO NOTHING
+    ON CONFLICT (account) DO UPDATE SET fill_time_us = least(execution_progress.fill_time_us, excluded.fill_time_us)
+    WHERE execution_progress.fill_sequence = 0
 """
 _SELECT_OPEN: Final = f"""
     SELECT {", ".join(f"e.{name}" for name in _ANNOUNCED)}, e.verdict, coalesce(a.event_time_us, 0) AS log_time_us

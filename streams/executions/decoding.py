@@ -11,7 +11,7 @@ import msgspec
 
 from infra.redis.events import ChannelMessage, StreamEntry
 from portfolio.errors import PortfolioError
-from streams.executions.records import ExecutionRecord
+from streams.executions.records import ExecutionRecord, execution_records
 
 ROOT_TRADING: Final = "roottrading:"
 _DATA: Final = b"data"
@@ -88,11 +88,15 @@ def decode_execution(announced: StreamEntry | ChannelMessage, account: str) -> E
     name = place.removeprefix("redis:")
     try:
         if name.startswith(f"{ROOT_TRADING}cycle:"):
-            return _from_cycle(msgspec.json.decode(raw_value(announced), type=RootTradingCycle), account, place)
-        if name.startswith(f"{ROOT_TRADING}order:"):
+            cycle = msgspec.json.decode(raw_value(announced), type=RootTradingCycle)
+            execution = _from_cycle(cycle, account, place)
+        elif name.startswith(f"{ROOT_TRADING}order:"):
             order = msgspec.json.decode(raw_value(announced), type=RootTradingOrder)
-            return _from_order(order, account, place)
-        return _from_record(announced, account, place)
+            execution = _from_order(order, account, place)
+        else:
+            execution = _from_record(announced, account, place)
+        # As whoever reads the topic will: what they would refuse is refused here.
+        return None if execution is None else execution_records.decode(execution_records.encode(execution))
     except (msgspec.MsgspecError, PortfolioError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableExecution(str(error)) from error
 

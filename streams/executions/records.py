@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from portfolio.errors import InvalidEvent
-from portfolio.events import Side
+from portfolio.events import TIME_US_MAX, TIME_US_MIN, Side
 from portfolio.money import ZERO, checked, plain
 from streams.records import Codec
 
@@ -50,7 +50,7 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     client_order_id: Text = ""
     strategy: Text = ""
     cycle_id: Text = ""
-    event_time_us: Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+    event_time_us: Annotated[int, msgspec.Meta(ge=TIME_US_MIN, le=TIME_US_MAX)]
     source: Text = ""
 
     def __post_init__(self) -> None:

@@ -150,7 +150,7 @@ async def test_two_accounts_are_followed_beside_one_whose_key_is_refused_and_one
 async def test_executions_are_booked_once_each_through_repetitions_and_kills(world: World) -> None:
     bots = world.of(world.bots)
     unknown = execution(world.bots, 50, symbol="NOSUCHUSDT")
-    ancient = execution(world.bots, 51, event_time_us=1)
+    ancient = execution(world.bots, 51, event_time_us=1_400_000_000_000_000)
     await announce(
         world.settings,
         execution(world.bots, 8),

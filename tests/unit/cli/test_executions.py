@@ -4,21 +4,20 @@ from cli.main import main
 from infra.settings import Settings, load_settings
 
 
-def test_with_nothing_to_read_it_says_what_to_set(
+def test_findings_without_a_database_say_what_to_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PORTFOLIO_EXECUTION_STREAMS", ",")
-    monkeypatch.setenv("PORTFOLIO_EXECUTION_CHANNELS", ",")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://portfolio@127.0.0.1:1/portfolio")
     load_settings.cache_clear()
 
     try:
         with pytest.raises(SystemExit) as exit_:
-            main(["executions"])
+            main(["executions", "--findings"])
     finally:
         load_settings.cache_clear()
 
     assert exit_.value.code == 1
-    assert "PORTFOLIO_EXECUTION_STREAMS" in capsys.readouterr().err
+    assert "DATABASE_URL" in capsys.readouterr().err
 
 
 def test_names_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,3 +120,9 @@ def test_the_bytes_that_are_kept_are_those_that_came() -> None:
     assert raw_value(entry(b"\xff")) == b"\xff"
     assert raw_value(ChannelMessage("c", b"\x00")) == b"\x00"
     assert raw_value(StreamEntry("s", "1-0", {b"a": b"1"})) == b'{"a":"1"}'
+
+
+@pytest.mark.parametrize("said", [{"strategy": "a\x00b"}, {"event_time_us": 1}, {"event_time_us": 1_700_000_000_000}])
+def test_what_a_reader_of_the_topic_would_refuse_is_refused(said: dict[str, object]) -> None:
+    with pytest.raises(UnreadableExecution):
+        decode_execution(entry(msgspec.json.encode(NATIVE | said)), "main")
