@@ -94,7 +94,7 @@ async def compare(settings: Settings, account: str, books: Mapping[str, Any], be
         flows=len(flows),
         lost=(traded - published).total(),
         duplicated=(published - traded).total(),
-        disordered=_disordered(log.published),
+        disordered=disordered(log.published),
         differences=[f"{account}: {difference}" for difference in _shortened(differences)],
     )
 
@@ -156,7 +156,8 @@ def _traded(trade: Mapping[str, Any]) -> Execution:
     )
 
 
-def _disordered(published: Iterable[Execution]) -> int:
+def disordered(published: Iterable[Execution]) -> int:
+    """How many fills stand right after one of the same symbol that has a higher id."""
     by_symbol: defaultdict[str, list[int]] = defaultdict(list)
     for each in published:
         by_symbol[each.symbol].append(each.trade_id)
