@@ -133,3 +133,17 @@ def test_the_books_of_one_account_are_not_continued_with_another(tmp_path: Path)
         with pytest.raises(RemediableError, match="another account"):
             require_same_account(directories, other)
         assert not [path for path in directories.root.rglob("*") if path.is_file() and "first-key" in path.read_text()]
+
+
+def test_the_accounts_of_a_file_are_simulated_or_real_as_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.toml"
+    settings = Settings.model_validate({"data_dir": tmp_path, "portfolio_config": file})
+    directories = Directories(tmp_path / "data")
+    with claim(directories):
+        file.write_text('exchange = "simulated"\n[accounts.main]\n')
+        require_same_account(directories, settings)
+        file.write_text('exchange = "simulated"\n[accounts.main]\n[accounts.hedge]\n')
+        require_same_account(directories, settings)
+        file.write_text('[accounts.main]\napi_key = "env:A"\nsecret_key = "env:B"\n')
+        with pytest.raises(RemediableError, match="the simulated exchange, not Binance"):
+            require_same_account(directories, settings)
