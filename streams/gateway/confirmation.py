@@ -64,17 +64,14 @@ class Confirmation:
         """
         released: list[Held] = []
         quantities = Quantities(held)
-        doubtful: set[str] = set()
         for number, report in self._reports():
             assets = self._open_assets(report)
             if not assets:
                 continue
-            # A report can make up for an earlier one only where it tells of all that was in doubt.
-            covered = self._covered(number, report, assets, quantities) if doubtful <= assets else None
+            # A change that is missing shows in every asset that it touched, so it holds up only what touches those too.
+            covered = self._covered(number, report, assets, quantities)
             if covered is None:
-                doubtful |= assets
                 continue
-            doubtful.clear()
             quantities.apply(*(_event_of(change) for change in covered))
             released += [*covered, report]
             self._confirmed_us |= dict.fromkeys(assets, report.report.time_us)

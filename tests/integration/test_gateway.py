@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def settings(kafka_brokers: str, redis_url: str) -> AsyncIterator[Settings]:
+async def settings(kafka_brokers: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Settings]:
     """An exchange of its own, and an account name that no other test uses."""
     account = f"account-{secrets.token_hex(4)}"
     keys = AccountKey(account, "test-key", "test-secret")
@@ -48,6 +48,7 @@ async def settings(kafka_brokers: str, redis_url: str) -> AsyncIterator[Settings
             account=account,
             balance_sync_interval_s=1.0,
             valuation_interval_s=2.0,
+            data_dir=tmp_path / "data",
         )
         await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
         yield settings

@@ -96,12 +96,19 @@ def test_a_fill_after_one_that_was_lost_is_never_let_go() -> None:
     assert confirmation.is_overdue
 
 
-def test_a_lost_fill_does_not_hold_up_what_has_nothing_to_do_with_it_for_ever() -> None:
+def test_a_lost_fill_holds_up_only_what_touches_its_assets() -> None:
     clock = Clock()
-    other = fill("ETHEUR", 5, SYNCED_US + 3)
-    _, confirmation = told([FIRST_REPORT, other, report(SYNCED_US + 3, ETH="10.25", EUR="999.5")], clock)
+    other, after = fill("ETHEUR", 5, SYNCED_US + 3), report(SYNCED_US + 3, ETH="10.25", EUR="999.5")
+    released, confirmation = told([FIRST_REPORT, other, after, SECOND, SECOND_REPORT], clock)
+    assert released == [other, after]
     clock.now_s += PATIENCE_S + 0.1
     assert confirmation.is_overdue
+
+
+def test_fills_of_one_moment_are_sorted_by_their_id() -> None:
+    one, two = fill("BTCUSDT", 1, SYNCED_US + 1), fill("BTCUSDT", 2, SYNCED_US + 1)
+    after = report(SYNCED_US + 1, BTC="10.5", USDT="999")
+    assert told([two, one, after])[0] == [one, two, after]
 
 
 def test_a_flow_and_the_balances_with_its_event_time_go_together() -> None:
