@@ -1,6 +1,7 @@
 """`portfolio rebuild`."""
 
 import asyncio
+import getpass
 import json as json_format
 import logging
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cli.by_hand import By
 from infra.errors import RemediableError
 from infra.postgres.errors import DatabaseError
 from infra.postgres.migrate import migrate
@@ -30,6 +32,7 @@ def rebuild(
     *,
     account: Annotated[list[str] | None, typer.Option(help="Only this account; can be given several times.")] = None,
     accept: Annotated[bool, typer.Option("--accept", help="Replace rows that are wrong, too.")] = False,
+    by: By = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make the tables in Postgres anew from the log, and put them in the place of those that lack or contradict it.
@@ -42,7 +45,9 @@ def rebuild(
     Example: portfolio rebuild; portfolio rebuild --account main --accept
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    done = asyncio.run(_rebuild(load_settings(), account or [], accept=accept, quiet=json))
+    done = asyncio.run(
+        _rebuild(load_settings(), account or [], accept=accept, actor=by or getpass.getuser(), quiet=json)
+    )
     if json:
         print(json_format.dumps([_as_json(one) for one in done], indent=2))
     else:
@@ -51,7 +56,7 @@ def rebuild(
         raise typer.Exit(1)
 
 
-async def _rebuild(settings: Settings, names: list[str], *, accept: bool, quiet: bool) -> list[Rebuilt]:
+async def _rebuild(settings: Settings, names: list[str], *, accept: bool, actor: str, quiet: bool) -> list[Rebuilt]:
     await migrate(settings.database_dsn)
     accounts = names or sorted(await accounts_of_log(settings))
     if not accounts:
@@ -66,7 +71,7 @@ async def _rebuild(settings: Settings, names: list[str], *, accept: bool, quiet:
         try:
             async with side_schema(settings.database_dsn) as connection:
                 return [
-                    await rebuild_account(settings, connection, name, accept=accept, on_progress=note)
+                    await rebuild_account(settings, connection, name, accept=accept, actor=actor, on_progress=note)
                     for name in accounts
                 ]
         except DatabaseError as error:

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
 from infra.postgres import rebuilding as side
+from infra.postgres.audit import new_entry, record
 from infra.postgres.errors import DatabaseError
 from infra.postgres.rebuilding import TableDifference
 from infra.postgres.statements import lock_account
@@ -16,6 +17,7 @@ from infra.postgres.writer import LogRef, Writer
 from infra.settings import Settings
 from portfolio import Book, Outcome
 from portfolio.amendments import NO_AMENDMENTS
+from portfolio.audit import AuditEntry, AuditKind
 from portfolio.snapshots import LedgerUpdate, describe_update
 from streams.account_log import NeedsRefold, partition_of
 from streams.log_reader import open_log
@@ -54,7 +56,13 @@ class Rebuilt(NamedTuple):
 
 
 async def rebuild_account(
-    settings: Settings, connection: asyncpg.Connection, account: str, *, accept: bool, on_progress: OnProgress
+    settings: Settings,
+    connection: asyncpg.Connection,
+    account: str,
+    *,
+    accept: bool,
+    actor: str,
+    on_progress: OnProgress,
 ) -> Rebuilt:
     """Make the tables of an account anew in the side schema, compare, and replace what is to be replaced.
 
@@ -63,6 +71,7 @@ async def rebuild_account(
         connection: Of `side_schema`.
         account: The account.
         accept: Replace wrong rows too.
+        actor: Who wants it; the audit trail tells.
         on_progress: Told how far the log was read.
 
     Raises:
@@ -73,14 +82,14 @@ async def rebuild_account(
             copy = _Copy(settings, account, writer, on_progress)
             while True:
                 await copy.catch_up()
-                done = await _settle(connection, copy, accept=accept)
+                done = await _settle(connection, copy, accept=accept, actor=actor)
                 if done is not None:
                     return done
     except (KafkaError, OSError, DatabaseError) as error:
         raise RemediableError(f"account {account}: {error!r}", "`portfolio doctor` says what is in the way") from error
 
 
-async def _settle(connection: asyncpg.Connection, copy: "_Copy", *, accept: bool) -> Rebuilt | None:
+async def _settle(connection: asyncpg.Connection, copy: "_Copy", *, accept: bool, actor: str) -> Rebuilt | None:
     """Compare and replace in one transaction; None where the live tables have gone ahead meanwhile."""
     account = copy.account
     async with connection.transaction():
@@ -98,7 +107,14 @@ async def _settle(connection: asyncpg.Connection, copy: "_Copy", *, accept: bool
         else:
             await side.replace_account(connection, account, keep_marks_history=not has_wrong)
             result = Result.REPLACED if has_wrong else Result.COMPLETED
+            await record(connection, _entry(actor, account, result, copy.offset, differences))
     return Rebuilt(account, result, copy.events, copy.offset, live_offset, differences)
+
+
+def _entry(actor: str, account: str, result: Result, offset: int, differences: list[TableDifference]) -> AuditEntry:
+    counts = {one.table: f"{one.live_only} wrong, {one.log_only} missing" for one in differences}
+    details = counts | {"result": result.value, "log_offset": str(offset)}
+    return new_entry(AuditKind.OPERATION, "rebuilt", actor=actor, account=account, subject="postgres", details=details)
 
 
 class _Copy:

@@ -4,6 +4,7 @@ Postgres; and what comes of it against a copy made from the log afterwards."""
 import asyncio
 import json
 import random
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
@@ -150,6 +152,7 @@ async def test_a_trade_is_cancelled_corrected_and_restored(worker: Worker, datab
     await connection.execute("DELETE FROM fills WHERE account = $1", account)
     (rebuilt,) = await told("rebuild", "--account", account)
     assert rebuilt["result"] == "completed"
+    assert await connection.fetchval("SELECT count(*) FROM audit_outbox") == 2
     await connection.close()
     (report,) = await told("verify", "--account", account, "--offline")
     assert report["differences"] == []
@@ -164,6 +167,34 @@ async def test_a_trade_is_cancelled_corrected_and_restored(worker: Worker, datab
 async def _flood(worker: Worker, account: str, records: int, fills: int) -> None:
     values = [record(account, *(fill(number * fills + one + 1) for one in range(fills))) for number in range(records)]
     await produce(worker.brokers, [(account, value) for value in values])
+
+
+@pytest.mark.slow
+async def test_tables_are_made_anew_from_the_log_where_changelog_and_disk_are_gone(
+    worker: Worker, database_url: str
+) -> None:
+    account = "anew"
+    await _flood(worker, account, 5, fills=20)
+    worker.start()
+    await until_done(worker.brokers, [worker])
+    await run("adjust", "trade", "BTCUSDT", "30", "--account", account, "--why", "bust", "--cancel")
+    before = await until_equal(worker, account, database_url)
+    worker.stop()
+
+    shutil.rmtree(worker.data)
+    admin = AIOKafkaAdminClient(bootstrap_servers=worker.brokers)
+    await admin.start()
+    await admin.delete_topics([topics.BOOKS_CHANGELOG.name])
+    names = await admin.list_topics()
+    while topics.BOOKS_CHANGELOG.name in names:
+        await asyncio.sleep(0.2)
+        names = await admin.list_topics()
+    await admin.close()
+
+    worker.start()
+    await produce(worker.brokers, [(account, record(account, fill(1_000)))])
+    after = await until_equal(worker, account, database_url)
+    assert (after.sequence, after.revision) == (before.sequence + 1, 1)
 
 
 @pytest.mark.slow
@@ -187,4 +218,3 @@ async def test_a_worker_is_killed_again_and_again_while_it_restates(worker: Work
     assert (report["differences"], report["events"]) == ([], book.sequence)
     (rebuilt,) = await told("rebuild", "--account", account)
     assert (rebuilt["result"], rebuilt["differences"]) == ("equal", [])
-    worker.stop()
