@@ -15,9 +15,10 @@ from infra.backoff import backoff_s
 from infra.postgres.audit import ChainBroken
 from infra.postgres.configuration import keep_trying_to_note
 from infra.postgres.errors import DatabaseError
+from infra.redis.client import RedisAway
 from infra.settings import load_settings
 from streams.app import app
-from streams.audit import carry_outbox, carry_told, keep_chain
+from streams.audit import carry_announced, carry_outbox, carry_told, keep_chain
 from streams.gateway.log import open_producer
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,14 @@ class Auditor(Service):
         await self._persistently("carry what topics tell", carry)
 
     @Service.task
+    async def _carry_announced(self) -> None:
+        async def carry() -> None:
+            async with open_producer(load_settings()) as producer:
+                await carry_announced(load_settings(), producer)
+
+        await self._persistently("carry what the API announces", carry)
+
+    @Service.task
     async def _keep_chain(self) -> None:
         await self._persistently("chain its entries", lambda: keep_chain(load_settings()))
 
@@ -64,7 +73,7 @@ class Auditor(Service):
                 await work()
             except ChainBroken as error:
                 logger.critical("the audit trail was tampered with: %s; see `portfolio audit verify`", error)
-            except (DatabaseError, KafkaError, OSError) as error:
+            except (DatabaseError, KafkaError, RedisAway, OSError) as error:
                 if asyncio.get_running_loop().time() - started > _BACKOFF_MAX_S:
                     attempt = 0
                 wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)

@@ -103,6 +103,7 @@ def position(line: PositionLine) -> schemas.Position:
         open_time=line.open_time_us,
         close_time=line.close_time_us,
         reporting=line.reporting,
+        revision=line.revision,
     )
 
 
@@ -174,6 +175,7 @@ def trade(line: FillLine) -> schemas.Trade:
         strategy=line.strategy,
         cycle_id=line.cycle_id,
         sequence=line.sequence,
+        revision=line.revision,
     )
 
 

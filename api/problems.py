@@ -26,9 +26,12 @@ _REMEDIES = {
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for status, description in {
+        401: "A key is needed, or the one that was sent is not accepted",
+        403: "The key does not allow this",
         404: "There is no such account",
         409: "The accounts are kept in different currencies",
         422: "A parameter cannot be understood",
+        429: "The key has asked too often",
         503: "The database does not answer",
     }.items()
 }

@@ -116,6 +116,14 @@ def _backfill(fields: Mapping[str, str]) -> str:
 _WORST_FIRST: Final = ("failed", "unknown", "stale", "syncing", "live")
 
 
+def followed(services: Services) -> list[str]:
+    """The names of the accounts that the service follows, as far as portfolio.toml can be read."""
+    try:
+        return [account.name for account in load_accounts(services.settings)]
+    except RemediableError:
+        return [services.settings.account]
+
+
 async def status_of(services: Services, only: Collection[str] | None) -> schemas.Status:
     """Ask the database, Redis and the broker, and put together what they say.
 

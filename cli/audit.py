@@ -69,7 +69,8 @@ async def _newest(
     settings: Settings, limit: int, kind: AuditKind | None, actor: str | None, account: str | None
 ) -> Sequence[AuditLine]:
     async with connected(settings.database_dsn) as connection:
-        return await newest_entries(connection, limit=limit, kind=kind, actor=actor, account=account)
+        accounts = None if account is None else [account]
+        return await newest_entries(connection, limit=limit, kind=kind, actor=actor, accounts=accounts)
 
 
 def _list(lines: Sequence[AuditLine], *, as_json: bool) -> None:

@@ -1,16 +1,19 @@
 """The audit trail on Kafka: how entries get onto its topic, and from there into the chain in Postgres.
 
-The topic has one partition, so all entries have one order. There are two ways in. What is on a topic already tells of
+The topic has one partition, so all entries have one order. There are three ways in. What is on a topic already tells of
 itself: corrections in the log of record and what becomes of alerts are read from there, so nobody can make one without
-its entry. Everything else waits in the outbox in Postgres (`infra.postgres.audit.record`).
+its entry. What the API has to tell, which may only read the database, waits in a Redis Stream. Everything else waits in
+the outbox in Postgres (`infra.postgres.audit.record`).
 
-Both ways publish first and then say that they have, so an entry may be there twice after a crash. It has the same id
+All ways publish first and then say that they have, so an entry may be there twice after a crash. It has the same id
 then, and counts once.
 """
 
 import asyncio
 import hashlib
 import logging
+import os
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -19,6 +22,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 
 from infra.postgres import audit
 from infra.postgres.audit import ChainBroken, Place, connected
+from infra.redis.access import ANNOUNCED
+from infra.redis.events import StreamReader
 from infra.settings import Settings
 from portfolio.audit import AuditEntry, AuditKind
 from streams.alerts.records import AcknowledgementRecord, AlertRecord, SilenceRecord, decode_alert_record
@@ -39,6 +44,7 @@ _POLL_MS: Final = 500
 _FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 _AUTHOR: Final = b'"author"'
 _DETAIL_MAX: Final = 1_000
+_CLAIM_AFTER_MS: Final = 60_000
 
 
 async def carry_outbox(settings: Settings, producer: AIOKafkaProducer) -> None:
@@ -82,6 +88,26 @@ async def carry_told(settings: Settings, producer: AIOKafkaProducer) -> None:
                 await consumer.commit({partition: records[-1].offset + 1 for partition, records in batch.items()})
     finally:
         await consumer.stop()
+
+
+async def carry_announced(settings: Settings, producer: AIOKafkaProducer) -> None:
+    """Carry what the API announces in Redis, since it may write nowhere else, until cancelled or something is away.
+
+    Raises:
+        RedisAway: Redis is away; what was read and not yet carried is read again.
+        KafkaError: The brokers are away, likewise.
+    """
+    consumer = f"{socket.gethostname()}-{os.getpid()}"
+    reader = StreamReader(
+        settings.redis_dsn, [ANNOUNCED], group=GROUP, consumer=consumer, claim_after_ms=_CLAIM_AFTER_MS
+    )
+    try:
+        while True:
+            entries = await reader.read()
+            await publish_entries(producer, [entry.fields[b"record"] for entry in entries if b"record" in entry.fields])
+            await reader.acknowledge(entries)
+    finally:
+        await reader.close()
 
 
 async def keep_chain(settings: Settings) -> None:

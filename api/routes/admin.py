@@ -1,25 +1,133 @@
-"""`/admin`: the state of the pipeline."""
+"""`/admin`: the state of the pipeline, and what the service keeps of itself."""
 
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 
-from api import schemas
-from api.dependencies import ServicesOf, visible
-from api.problems import RESPONSES
-from api.status import status_of
+from api import records, schemas
+from api.access import access_of
+from api.cursors import CursorQuery, offer_next, place_of
+from api.dependencies import LIMIT_MAX, AccountQuery, Call, CallOf, ServicesOf, visible
+from api.problems import RESPONSES, ProblemError
+from api.status import followed, status_of
+from infra.postgres.alerts import newest_alerts
+from infra.postgres.audit_reader import newest_entries
+from infra.postgres.letters import LetterKey, newest_letters
+from infra.postgres.pages import AlertKey, AuditKey
+from infra.redis.client import RedisAway
+from infra.settings_table import setting_rows
+from portfolio.alerts.engine import AlertStatus
+from portfolio.audit import AuditKind
+from portfolio.money import ZERO
 
-router = APIRouter(prefix="/admin", tags=["admin"], responses={404: RESPONSES[404], 422: RESPONSES[422]})
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {status: RESPONSES[status] for status in (404, 422, 503)}
+_FORBIDDEN: Final[dict[int | str, dict[str, Any]]] = {403: RESPONSES[403]}
+
+router = APIRouter(prefix="/admin", tags=["admin"], responses=_RESPONSES)
+
+LimitQuery = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="At most this many.")]
 
 
 @router.get("/status")
-async def status(
-    request: Request,
-    services: ServicesOf,
-    account: Annotated[
-        str | None,
-        Query(min_length=1, max_length=100, description="One account; without it, all that are followed."),
-    ] = None,
-) -> schemas.Status:
+async def status(request: Request, services: ServicesOf, account: AccountQuery = None) -> schemas.Status:
     """Every part of the pipeline, as seen from here. It answers also when the database or Redis is away."""
     return await status_of(services, visible(request, account))
+
+
+@router.get("/sync")
+async def sync(request: Request, services: ServicesOf, account: AccountQuery = None) -> list[schemas.SyncState]:
+    """How each account keeps up with the exchange, as its gateway says."""
+    accounts = visible(request, account)
+    async with services.reader.view(accounts) as view:
+        names = sorted({*(followed(services) if accounts is None else accounts), *view.accounts})
+        lines = await view.balances()
+    differing = {line.account for line in lines if line.difference != ZERO}
+    compared = {line.account for line in lines if line.exchange_time_us is not None}
+    told = []
+    for name in names:
+        try:
+            fields = await services.redis.fields(f"portfolio:gateway:{name}")
+        except RedisAway:
+            fields = {}
+        told.append(records.sync_state(name, fields, agrees=name not in differing if name in compared else None))
+    return told
+
+
+@router.get("/audit")
+async def audit(
+    call: CallOf,
+    *,
+    kind: Annotated[AuditKind | None, Query(description="Only this kind.")] = None,
+    limit: LimitQuery = 100,
+    cursor: CursorQuery = None,
+    account: AccountQuery = None,
+) -> list[schemas.AuditLine]:
+    """The audit trail, newest first. `portfolio audit verify` says whether anybody tampered with it."""
+    after = place_of(call, cursor, AuditKey)
+    async with call.services.reader.connection() as connection:
+        found = await newest_entries(
+            connection,
+            limit=limit + 1,
+            before=None if after is None else after.offset,
+            kind=kind,
+            accounts=visible(call.request, account),
+        )
+    offer_next(call, AuditKey(found[limit - 1].offset) if len(found) > limit else None)
+    return [records.audit_line(line) for line in found[:limit]]
+
+
+@router.get("/alerts")
+async def alerts(
+    call: CallOf,
+    *,
+    status: Annotated[Literal["raised", "cleared", "all"], Query(description="Which alerts.")] = "all",
+    limit: LimitQuery = 100,
+    cursor: CursorQuery = None,
+    account: AccountQuery = None,
+) -> list[schemas.AlertLine]:
+    """Alerts, those raised last first."""
+    after = place_of(call, cursor, AlertKey)
+    async with call.services.reader.connection() as connection:
+        found = await newest_alerts(
+            connection,
+            limit=limit + 1,
+            status=None if status == "all" else AlertStatus(status),
+            before=None if after is None else (after.raised_time_us, after.id),
+            accounts=visible(call.request, account),
+        )
+    last = found[limit - 1] if len(found) > limit else None
+    offer_next(call, None if last is None else AlertKey(last.raised_time_us, last.id))
+    return [records.alert_line(alert) for alert in found[:limit]]
+
+
+@router.get("/dead-letters", responses=_FORBIDDEN)
+async def dead_letters(
+    call: CallOf,
+    *,
+    topic: Annotated[str | None, Query(pattern=r"^[\w.-]{1,200}$", description="Only from this topic.")] = None,
+    limit: LimitQuery = 100,
+    cursor: CursorQuery = None,
+) -> list[schemas.DeadLetterLine]:
+    """Records that could not be read or booked, newest first."""
+    _require_all_accounts(call)
+    after = place_of(call, cursor, LetterKey)
+    async with call.services.reader.connection() as connection:
+        found = await newest_letters(connection, limit=limit + 1, after=after, topic=topic)
+    last = found[limit - 1] if len(found) > limit else None
+    offer_next(call, None if last is None else LetterKey(last.time_us, last.letter_partition, last.letter_offset))
+    return [records.dead_letter_line(line) for line in found[:limit]]
+
+
+@router.get("/config", responses=_FORBIDDEN)
+async def config(call: CallOf) -> list[schemas.Setting]:
+    """The settings that this process runs with; secrets are masked."""
+    _require_all_accounts(call)
+    return [records.setting(row) for row in setting_rows(call.services.settings)]
+
+
+def _require_all_accounts(call: Call) -> None:
+    if access_of(call.request).accounts is not None:
+        raise ProblemError(
+            HTTPStatus.FORBIDDEN, "This is of all accounts, and the key may see some only; use one for all accounts."
+        )

@@ -5,7 +5,19 @@ clients, and a float cannot hold `0.1`. Ratios and statistics, which are floats 
 that the data do not determine is null. Times are RFC 3339 in UTC, with microseconds.
 """
 
-from api.schemas.admin import AccountStatus, Connection, Health, Problem, Status, SyncStatus
+from api.schemas.admin import (
+    AccountStatus,
+    AlertLine,
+    AuditLine,
+    Connection,
+    DeadLetterLine,
+    Health,
+    Problem,
+    Setting,
+    Status,
+    SyncState,
+    SyncStatus,
+)
 from api.schemas.base import Answer, Instant, Money, instant_us, rfc3339
 from api.schemas.metrics import Benchmark, BucketReturn, Candle, Drawdown, EquityPoint, Metrics, StrategyPnl
 from api.schemas.portfolio import (
@@ -26,14 +38,17 @@ from api.schemas.portfolio import (
 __all__ = [
     "Account",
     "AccountStatus",
+    "AlertLine",
     "Answer",
     "AssetFees",
+    "AuditLine",
     "Balance",
     "Benchmark",
     "BucketReturn",
     "Candle",
     "CashFlow",
     "Connection",
+    "DeadLetterLine",
     "Drawdown",
     "EquityPoint",
     "Fees",
@@ -45,11 +60,13 @@ __all__ = [
     "Position",
     "Problem",
     "Reconciliation",
+    "Setting",
     "Status",
     "StrategyPnl",
     "SymbolFees",
     "SymbolPnl",
     "SymbolPosition",
+    "SyncState",
     "SyncStatus",
     "Trade",
     "instant_us",

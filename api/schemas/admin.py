@@ -68,3 +68,79 @@ class Problem(Answer):
     status: int
     detail: str = Field(description="What is wrong, and what to do about it.")
     instance: str = Field(description="The path that was asked for.")
+
+
+class SyncState(Answer):
+    """How one account keeps up with the exchange, as its gateway says."""
+
+    account: str
+    state: str | None = Field(description="syncing, live, reconnecting, failed, stopped; null: no gateway has told.")
+    problem: str = Field(description="Why it is reconnecting or has failed; empty when nothing is wrong.")
+    heartbeat: Instant | None
+    last_sync: Instant | None = Field(description="When the log and the exchange's balances were last found equal.")
+    last_event: Instant | None
+    sync_errors: int = Field(description="Connections and syncs that ended in an error since its start.")
+    handovers: int = Field(description="How often a new connection took over from an old one without a gap.")
+    unread_events: int = Field(description="Events of the stream that were unknown or unreadable since its start.")
+    backfill_phase: str = Field(description="reading or publishing, while a history is brought over.")
+    backfill_events: int
+    backfill_percent: float
+    backfill_end: Instant | None = Field(description="When the phase is expected to end.")
+    unclassified_flows: int = Field(description="Flows on the log whose kind is not known (yet).")
+    histories_problem: str = Field(
+        description="What the exchange answers instead of histories; empty: all is well."
+    )
+    weight_used: int = Field(description="Request weight of the running minute, as the exchange counts it.")
+    agrees: bool | None = Field(description="Whether ledger and exchange agree on every asset; null: nothing is known.")
+
+
+class Setting(Answer):
+    """A setting in force; a secret is masked."""
+
+    variable: str
+    value: str = Field(description="Empty: it is unset.")
+    default: str
+    meaning: str
+
+
+class AuditLine(Answer):
+    """An entry of the audit trail, chained to all before it."""
+
+    offset: int = Field(description="Its place on the topic portfolio.audit.")
+    time: Instant
+    kind: str = Field(description="correction, operation, alert, login, key or configuration.")
+    action: str
+    actor: str
+    account: str
+    subject: str
+    details: dict[str, str]
+    hash: str = Field(description="SHA-256 of the entry and the hash before it, hexadecimal.")
+
+
+class AlertLine(Answer):
+    """An alert as it is now."""
+
+    id: str
+    rule: str
+    kind: str
+    severity: str
+    account: str
+    subject: str
+    status: str = Field(description="raised or cleared.")
+    text: str
+    raised: Instant
+    changed: Instant
+    cleared: Instant | None
+    silenced: bool
+    acknowledged_by: str
+
+
+class DeadLetterLine(Answer):
+    """A record that could not be read or booked; `portfolio dead-letters show` has its bytes."""
+
+    id: str = Field(description="As `portfolio dead-letters` names it.")
+    time: Instant
+    source: str = Field(description="topic:partition:offset of the record.")
+    key: str
+    bytes: int
+    reason: str

@@ -80,6 +80,7 @@ class Position(Answer):
     open_time: Instant
     close_time: Instant | None
     reporting: str
+    revision: int = Field(description="The last correction of a trade, counted from 1, that restated it; 0: none did.")
 
 
 class SymbolPnl(Answer):
@@ -126,6 +127,7 @@ class Trade(Answer):
     strategy: str
     cycle_id: str
     sequence: int
+    revision: int = Field(description="The last correction of a trade, counted from 1, that restated it; 0: none did.")
 
 
 class Account(Answer):

@@ -1,6 +1,6 @@
 """Alerts and silences in Postgres, for whoever looks back: every alert with its last state, also long after."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import asyncpg
@@ -29,7 +29,7 @@ async def newest_alerts(
     connection: Connection,
     *,
     limit: int,
-    account: str | None = None,
+    accounts: Collection[str] | None = None,
     status: AlertStatus | None = None,
     before: tuple[int, str] | None = None,
 ) -> Sequence[Alert]:
@@ -38,12 +38,14 @@ async def newest_alerts(
     Args:
         connection: A connection that may read.
         limit: At most so many.
-        account: Only those of this account.
+        accounts: Only those of these accounts; None: all, also those of no single account.
         status: Only those that are still open, or only those that are over.
         before: `raised_time_us` and `id` of the last one of the page before.
     """
     time_us, last_id = before or (None, "")
-    rows = await connection.fetch(_SELECT_ALERTS, limit, account, status, time_us, last_id)
+    rows = await connection.fetch(
+        _SELECT_ALERTS, limit, None if accounts is None else list(accounts), status, time_us, last_id
+    )
     return [
         Alert(
             **{name: row[name] for name in _SHARED},
@@ -90,7 +92,7 @@ _UPSERT_SILENCE: Final = """
 """
 _SELECT_ALERTS: Final = (
     f"SELECT {', '.join(_COLUMNS)} FROM alerts "  # noqa: S608 - fixed names
-    "WHERE ($2::text IS NULL OR account = $2) AND ($3::text IS NULL OR status = $3) "
+    "WHERE ($2::text[] IS NULL OR account = ANY($2)) AND ($3::text IS NULL OR status = $3) "
     "AND ($4::bigint IS NULL OR (raised_time_us, id) < ($4, $5)) ORDER BY raised_time_us DESC, id DESC LIMIT $1"
 )
 _SELECT_SILENCES: Final = """

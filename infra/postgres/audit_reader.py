@@ -1,6 +1,6 @@
 """Reading the audit trail: the newest entries for a person, and the whole chain for whoever checks it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -37,7 +37,7 @@ async def newest_entries(
     before: int | None = None,
     kind: AuditKind | None = None,
     actor: str | None = None,
-    account: str | None = None,
+    accounts: Collection[str] | None = None,
     since_us: int = 0,
 ) -> Sequence[AuditLine]:
     """Entries of the trail, newest first. What was written again after a crash is shown once.
@@ -48,10 +48,12 @@ async def newest_entries(
         before: Only entries before this offset: where the page before ended.
         kind: Only this kind.
         actor: Only what this one did.
-        account: Only what concerns this account.
+        accounts: Only what concerns these accounts; None: everything.
         since_us: Only what happened at or after this time, epoch microseconds.
     """
-    rows = await connection.fetch(_SELECT_NEWEST, limit, before, kind, actor, account, since_us)
+    rows = await connection.fetch(
+        _SELECT_NEWEST, limit, before, kind, actor, None if accounts is None else list(accounts), since_us
+    )
     # The record, not the columns beside it, is what the hash is about.
     entries = ((row, decode_entry(row["record"])) for row in rows)
     return [AuditLine(row["log_offset"], row["hash"].hex(), entry) for row, entry in entries if entry is not None]
@@ -85,7 +87,7 @@ _SELECT_NEWEST: Final = """
     FROM audit_entries AS newest
     WHERE kind <> 'unreadable' AND time_us >= $6
       AND ($2::bigint IS NULL OR log_offset < $2) AND ($3::text IS NULL OR kind = $3)
-      AND ($4::text IS NULL OR actor = $4) AND ($5::text IS NULL OR account = $5)
+      AND ($4::text IS NULL OR actor = $4) AND ($5::text[] IS NULL OR account = ANY($5))
       AND NOT EXISTS (
           SELECT FROM audit_entries AS earlier WHERE earlier.id = newest.id AND earlier.log_offset < newest.log_offset
       )

@@ -68,6 +68,7 @@ class PositionLine:
     missing_quantity: Decimal
     open_time_us: int
     close_time_us: int | None
+    revision: int = 0
 
     def place_us(self, as_of_us: int | None = None) -> int:
         """What orders the position among others: its end, if it had closed by then; else its start."""
@@ -128,6 +129,7 @@ class FillLine:
     maker: bool
     strategy: str
     cycle_id: str
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

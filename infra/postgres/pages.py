@@ -38,6 +38,19 @@ class PositionKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     account: Name
 
 
+class AuditKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The place of an entry of the audit trail, newest first."""
+
+    offset: Integer
+
+
+class AlertKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The place of an alert, those raised last first."""
+
+    raised_time_us: Integer
+    id: Name
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[LineT, KeyT]):
     """Some lines of a list.

@@ -18,7 +18,7 @@ SELECT_BALANCES: Final = """
 """
 SELECT_POSITIONS: Final = """
     SELECT account, id, asset, symbol, symbols, side, status, quantity, peak_quantity, entry_price, exit_price, cost,
-           realized, fees, fills, missing_quantity, open_time_us, close_time_us
+           realized, fees, fills, missing_quantity, open_time_us, close_time_us, revision
     FROM positions
     WHERE account = ANY($1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR $3 = ANY(symbols))
       AND ($6::bigint IS NULL OR (
@@ -37,7 +37,7 @@ SELECT_SYMBOLS: Final = """
 """
 SELECT_FILLS: Final = """
     SELECT account, symbol, execution, trade_id, order_id, time_us, sequence, side, price, quantity, quote_quantity,
-           value, realized, fee, fee_asset, fee_value, maker,
+           value, realized, fee, fee_asset, fee_value, maker, revision,
            coalesce(nullif(fills.strategy, ''), told.strategy, '') AS strategy,
            coalesce(nullif(fills.cycle_id, ''), told.cycle_id, '') AS cycle_id
     FROM fills LEFT JOIN fill_attributions told USING (account, symbol, trade_id, order_id)

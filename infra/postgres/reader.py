@@ -102,6 +102,18 @@ class Reader:
                     yield PastView(connection, states, await books_at(connection, states, at))
 
     @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        """A connection for questions that are not about the books.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or not in time.
+            SchemaOutdated: The database was not migrated.
+        """
+        with translated_errors():
+            async with self._connection() as connection:
+                yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
         if self._pool is None:
             self._pool = await asyncpg.create_pool(

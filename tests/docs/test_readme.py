@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.config import settings_markdown
 from cli.main import COMMANDS
+from infra.settings_table import settings_markdown
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from cli.config import setting_rows, settings_markdown
 from cli.main import main
 from infra.settings import Settings, load_settings
+from infra.settings_table import setting_rows, settings_markdown
 
 SECRETS = {
     "BINANCE_API_KEY": "hunter2-key",
