@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         validation_alias=_named("PORTFOLIO_CASH_ASSETS"),
         description="Assets that have cost and gain but open no position, comma-separated.",
     )
+    benchmarks: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"BTC"}),
+        validation_alias=_named("PORTFOLIO_BENCHMARKS"),
+        description="Assets that accounts are compared with, comma-separated: their prices are recorded also while "
+        "nobody holds them; a comma alone: none.",
+    )
 
     # -- executions announced by bots
     execution_streams: Annotated[frozenset[str], NoDecode] = Field(
@@ -266,7 +272,7 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
-    @field_validator("cash_assets", mode="before")
+    @field_validator("cash_assets", "benchmarks", mode="before")
     @classmethod
     def _split_assets(cls, value: object) -> object:
         if isinstance(value, str):

@@ -1,7 +1,7 @@
 """What an event needs besides what the exchange said: rates to the reporting currency, and the dust limit."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -26,7 +26,15 @@ class Enricher:
         graph: The paths from assets to the reporting currency.
     """
 
-    def __init__(self, *, reporting: str, catalogue: Catalogue, live: LivePrices, rest: BinanceRest) -> None:
+    def __init__(
+        self,
+        *,
+        reporting: str,
+        catalogue: Catalogue,
+        live: LivePrices,
+        rest: BinanceRest,
+        benchmarks: Collection[str] = (),
+    ) -> None:
         """Prepare for one catalogue.
 
         Args:
@@ -34,6 +42,7 @@ class Enricher:
             catalogue: The instruments of the exchange.
             live: Latest prices, kept up to date by others.
             rest: Where past prices are read.
+            benchmarks: Assets whose rate every valuation point carries, also while nobody holds them.
         """
         self.graph = RateGraph(catalogue, reporting)
         self._catalogue = catalogue
@@ -41,6 +50,7 @@ class Enricher:
         self._rest = rest
         self._history = PriceHistory(rest)
         self._unpriced: set[str] = set()
+        self._benchmarks = frozenset(benchmarks)
 
     async def fill(self, fill: Fill) -> Fill:
         """The fill with the rates that it needs and the dust limit at its price."""
@@ -56,9 +66,9 @@ class Enricher:
         return replace(flow, rates={flow.asset: await self.rate(flow.asset, flow.time_us)})
 
     async def valuation(self, assets: Iterable[str], time_us: int, candle_ms: int = MINUTE_MS) -> ValuationPoint:
-        """The rates of assets at a moment; one without a price keeps its last in the ledger."""
+        """The rates of assets, and of the benchmarks, at a moment; one without a price keeps its last in the ledger."""
         rates: dict[str, Decimal] = {}
-        for asset in sorted(assets):
+        for asset in sorted(self._benchmarks.union(assets)):
             if asset != self.graph.reporting:
                 rate = await self._known_rate(asset, time_us, candle_ms)
                 if rate is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from infra.binance.catalogue import Catalogue
 from infra.binance.errors import MalformedEvent, RequestRefused
@@ -25,13 +25,15 @@ class SharedMarket:
         prices: The latest price of every symbol.
     """
 
-    def __init__(self, rest: BinanceRest) -> None:
+    def __init__(self, rest: BinanceRest, benchmarks: Collection[str] = ()) -> None:
         """Prepare; nothing is read yet.
 
         Args:
             rest: A client for what needs no key.
+            benchmarks: Assets whose rate every valuation point carries, also while nobody holds them.
         """
         self.rest = rest
+        self._benchmarks = benchmarks
         self.prices = LivePrices(rest.exchange_time_us)
         self._catalogue: Catalogue | None = None
         self._read_s = 0.0
@@ -90,6 +92,10 @@ class SharedMarket:
     def _enricher(self, reporting: str, catalogue: Catalogue) -> Enricher:
         if reporting not in self._enrichers:
             self._enrichers[reporting] = Enricher(
-                reporting=reporting, catalogue=catalogue, live=self.prices, rest=self.rest
+                reporting=reporting,
+                catalogue=catalogue,
+                live=self.prices,
+                rest=self.rest,
+                benchmarks=self._benchmarks,
             )
         return self._enrichers[reporting]

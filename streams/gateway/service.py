@@ -30,7 +30,8 @@ async def run_gateway(settings: Settings, accounts: Sequence[AccountConfig]) -> 
             missing or refused, logs kept in another currency. While one can be, the others are tried again.
     """
     venue = Venue(weight_share=settings.binance_weight_share)
-    market = SharedMarket(BinanceRest(rest_url=settings.binance_rest_url, api_key="", secret_key="", venue=venue))
+    keyless = BinanceRest(rest_url=settings.binance_rest_url, api_key="", secret_key="", venue=venue)
+    market = SharedMarket(keyless, settings.benchmarks)
     gateway = Gateway(settings, accounts, market)
     try:
         await gateway.run()
