@@ -56,6 +56,11 @@ class Inbox:
         self._end = error
         self._arrived.set()
 
+    def require_open(self) -> None:
+        """Raise what was given to `end`, if it was."""
+        if self._end is not None:
+            raise self._end
+
     async def take(self, count: int, timeout_s: float) -> list[Item]:
         """The next items, as many as wait, up to `count`; empty when none came in time.
 

@@ -156,6 +156,9 @@ class FullSync:
             if not settled.gaps and not settled.missing:
                 return settled
             log.debug("look %d: unexplained %s", looks, settled.unexplained)
+            if before is not None and settled.account.time_us != before.account.time_us:
+                # It trades on. Without the stream no look would ever hold, and each costs every symbol's trades again.
+                self._inbox.require_open()
             if await self._read_suspects(backfill, set(settled.gaps) | set(settled.missing)):
                 continue
             if before is not None and before.unexplained == settled.unexplained:

@@ -244,9 +244,8 @@ async def test_the_operator_opens_accounts(url: str, operator: httpx.AsyncClient
     assert account["tradeGroupId"] == 3
 
 
-@pytest.mark.parametrize(
-    "described",
-    [
+async def test_accounts_that_make_no_sense_are_not_opened(operator: httpx.AsyncClient) -> None:
+    wrong: list[Any] = [
         {"account": ""},
         {"account": "x", "balances": {"NOSUCH": "1"}},
         {"account": "x", "balances": {"USDT": "-1"}},
@@ -254,10 +253,9 @@ async def test_the_operator_opens_accounts(url: str, operator: httpx.AsyncClient
         {"account": "x", "keys": [{"key": "k", "secret": "s", "permission": "everything"}]},
         {"account": "x", "more": 1},
         [],
-    ],
-)
-async def test_accounts_that_make_no_sense_are_not_opened(operator: httpx.AsyncClient, described: Any) -> None:
-    assert (await operator.post("/accounts", json=described)).status_code == 400
+    ]
+    for described in wrong:
+        assert (await operator.post("/accounts", json=described)).status_code == 400, described
     assert (await operator.get("/")).json()["accounts"] == ["demo"]
 
 

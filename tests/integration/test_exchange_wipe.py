@@ -17,7 +17,7 @@ from portfolio.valuation import value_book
 from streams.creation import ensure_topics
 from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 async def test_a_wiped_account_is_followed_on_and_what_was_before_stays(

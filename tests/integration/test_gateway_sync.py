@@ -231,3 +231,28 @@ async def test_a_log_in_another_currency_is_not_continued(settings: Settings) ->
     with pytest.raises(RemediableError, match="PORTFOLIO_REPORTING=USDT"):
         async with account_log(other):
             pass
+
+
+async def test_an_account_that_trades_on_is_not_settled_without_its_stream(settings: Settings) -> None:
+    exchange = history({"BTC": "1", "USDT": "100"})
+    looks = 0
+
+    def account(_request: web.Request) -> object:
+        nonlocal looks
+        looks += 1
+        rows = [
+            {"asset": "BTC", "free": str(looks), "locked": "0"},
+            {"asset": "ETH", "free": str(looks), "locked": "0"},
+        ]
+        return {"updateTime": END_MS + looks, "balances": rows}
+
+    exchange.scripts["account"] = account
+    async with asyncio.timeout(60):
+        await sync(settings, exchange)  # the first sync has nothing to compare with: all of it is an opening balance
+        with pytest.raises(StreamLost):
+            await sync(settings, exchange)
+    # At once, and not after all the looks that a stream which tells would be given.
+    assert looks <= 6
+    assert not any(
+        isinstance(event, Flow) and event.kind is FlowKind.UNCLASSIFIED for event in await all_events(settings)
+    )
