@@ -154,6 +154,11 @@ class LedgerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     restatement: Restatement | None = None
     """Set where it takes the place of what was told before."""
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it tells again of a state that the account has left behind since."""
+        return self.restatement is not None and not self.restatement.is_last
+
 
 def describe_update(
     outcome: Outcome, position: LogPosition, *, encoded: bytes | None = None, restatement: Restatement | None = None

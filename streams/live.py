@@ -55,6 +55,8 @@ class LiveTeller:
 
 def _of_updates(updates: Iterable[LedgerUpdate]) -> Iterable[LiveEntry]:
     for update in updates:
+        if update.is_past:
+            continue
         account = update.account
         fills = [booked for booked in update.booked if isinstance(booked.event, Fill)]
         for booked in fills[-_TRADES_MAX:]:

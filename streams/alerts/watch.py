@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from portfolio.alerts.engine import Alert, AlertEngine
 from portfolio.alerts.rules import Rule
 from portfolio.alerts.views import AccountView
+from portfolio.snapshots import AccountSnapshot
 from streams.alerts.records import WatchedView
 from streams.executions.records import finding_records
 from streams.records import (
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 OBSERVED = (BALANCES, JOURNAL, PNL, EXECUTION_FINDINGS, DEAD_LETTERS)
 """The topics that the watch reads."""
+
+_DIGITS_MAX = 60
 
 NO_ACCOUNT = ""
 """The account of what concerns no single one."""
@@ -120,11 +123,15 @@ class Watch:
 
     def _observe_balance(self, record: ConsumerRecord) -> None:
         snapshot = balance_records.decode(record.value).snapshot
+        _require_amounts(snapshot.quantity, snapshot.difference)
         if (view := self._unseen(snapshot.account, record)) is not None:
             view.see_balance(snapshot)
 
     def _observe_journal(self, record: ConsumerRecord) -> None:
         update = journal_records.decode(record.value).update
+        if update.is_past:
+            return
+        _require_figures(update.snapshot)
         if (view := self._unseen(update.account, record)) is not None:
             view.see_account(update.snapshot, self.engine.periods)
             for booked in update.booked:
@@ -132,6 +139,7 @@ class Watch:
 
     def _observe_pnl(self, record: ConsumerRecord) -> None:
         pnl = pnl_records.decode(record.value)
+        _require_figures(pnl.snapshot)
         # What a change of the book made of the account is in the journal, with what was booked.
         if pnl.cause == "marks" and (view := self._unseen(pnl.snapshot.account, record)) is not None:
             view.see_account(pnl.snapshot, self.engine.periods)
@@ -146,3 +154,18 @@ class Watch:
         letter = dead_letters.decode(record.value)
         if (view := self._unseen(NO_ACCOUNT, record)) is not None:
             view.see_dead_letter(letter.topic, letter.time_us)
+
+
+def _require_figures(snapshot: AccountSnapshot) -> None:
+    _require_amounts(snapshot.equity, snapshot.total_pnl, snapshot.drawdown, *snapshot.marks.values())
+
+
+def _require_amounts(*numbers: Decimal) -> None:
+    """One number that is none would make every comparison fail for as long as it is remembered.
+
+    Raises:
+        UnreadableRecord: One is not finite, or larger than any sum of amounts.
+    """
+    for number in numbers:
+        if not number.is_finite() or number.adjusted() > _DIGITS_MAX:
+            raise UnreadableRecord(f"{number:.6E} is no amount")

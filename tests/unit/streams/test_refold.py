@@ -42,6 +42,7 @@ def test_what_is_told_again_begins_with_the_corrected_fill_and_ends_with_the_cor
     assert pages[0].booked[0].corrected_by == "c1"
     assert {line.asset for line in pages[-1].balances} == {"BTC", "USDT", "BNB"} & {*ledger.book.holdings}
     assert pages[-1].snapshot.revision == 1
+    assert [page.is_past for page in pages] == [True, True, True, False]
 
 
 def test_the_first_fill_again_and_the_correction_again_change_nothing() -> None:
