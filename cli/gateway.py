@@ -48,7 +48,7 @@ def gateway(
 
 async def _run(settings: Settings, accounts: Sequence[AccountConfig]) -> None:
     from infra.postgres.configuration import keep_trying_to_note
-    from streams.gateway import run_gateway
+    from streams.gateway.service import run_gateway
 
     task = asyncio.create_task(run_gateway(settings, accounts))
     noting = asyncio.create_task(keep_trying_to_note(settings, "gateway"))

@@ -1,5 +1,1 @@
-"""The gateway: a Binance account's events and marks, from the exchange to Kafka."""
-
-from streams.gateway.service import run_gateway
-
-__all__ = ["run_gateway"]
+"""The gateway: accounts' events and marks, from their sources to Kafka."""

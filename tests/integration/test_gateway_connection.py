@@ -17,7 +17,7 @@ from agents.valuation import Valuer
 from infra.errors import RemediableError
 from infra.settings import Settings
 from streams.creation import ensure_topics
-from streams.gateway import run_gateway
+from streams.gateway.service import run_gateway
 from streams.records import MarksPage, marks_pages
 from streams.topics import MARKS
 from tests.support.followed import Followed, followed, running_gateway

@@ -18,7 +18,7 @@ from infra.exchange.security import AccountKey, KeyRing
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from portfolio.events import Fill
-from streams.gateway import run_gateway
+from streams.gateway.service import run_gateway
 from streams.gateway.status import status_key
 from tests.support.gateway import Trader, eventually, folded, holdings, read_log
 
