@@ -25,14 +25,14 @@ from cli.pipeline import api_url
 from infra.settings import Settings
 
 _LIVE_TIMEOUT_S = 90.0
-_RECOVERY_TIMEOUT_S = 120.0
+_RECOVERY_TIMEOUT_S = 240.0
 _AGREEMENT_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _COMPARE_INTERVAL_S = 1.0
 _ORDERS_A_SECOND_MAX = 50.0
 """Below the request weight that the exchange allows an address in a minute, with room for the gateway."""
 _ORDERS_PER_FLOW = 80
-_AT_ONCE_MAX = 4
+_AT_ONCE_MAX = 8
 """Faults that are not recovered from yet; with more, a small machine would only ever start what was killed."""
 
 Say = Callable[[str], None]
