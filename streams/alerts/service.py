@@ -6,6 +6,7 @@ the pipeline waits for it, and it waits for nothing but Kafka: targets, Postgres
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from infra.alert_file import AlertConfig, load_alert_config
 from infra.backoff import backoff_s
+from infra.errors import RemediableError
 from infra.settings import Settings
 from streams.alerts.watch import OBSERVED
 from streams.alerts.watcher import STATE_PARTITION, Watcher
@@ -83,15 +85,21 @@ class _Turn(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings = settings
         self._config = config
         self._watching: asyncio.Task[None] | None = None
+        self._is_over = False
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
         """Stop, before another process may begin."""
-        await self.end()
+        await self._stop_watching()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin, if the partition came here."""
+        if self._is_over:
+            return
         if STATE_PARTITION in assigned:
             log.info("watching")
+            # The file may have changed while another process watched; what is wrong with it is told by the watch.
+            with contextlib.suppress(RemediableError):
+                self._config = load_alert_config(self._settings)
             self._watching = asyncio.create_task(Watcher(self._settings, self._config).run())
         else:
             log.info("another process watches; this one waits")
@@ -102,7 +110,11 @@ class _Turn(ConsumerRebalanceListener):  # type: ignore[misc]
             self._watching.result()
 
     async def end(self) -> None:
-        """Stop watching."""
+        """Stop watching for good, whatever is assigned yet."""
+        self._is_over = True
+        await self._stop_watching()
+
+    async def _stop_watching(self) -> None:
         watching, self._watching = self._watching, None
         if watching is not None:
             watching.cancel()
