@@ -162,6 +162,9 @@ class Trading:
         """
         for each in request.orders:
             self.check(account, each)
+        still_open = {account.order_lists[each].listed.client_order_id for each in account.open_lists}
+        if request.client_order_id in still_open:
+            raise ExchangeError(Refusal.DUPLICATE_ORDER)
         first = request.orders[0]
         is_pair = request.contingency is Contingency.OCO
         if is_pair:

@@ -213,6 +213,16 @@ def test_a_pair_that_cannot_be_paid_is_refused(world: World) -> None:
         world.exchange.trading.place_list(world.account, _sell_pair())
 
 
+def test_the_id_of_a_list_is_free_again_when_the_list_is_done(world: World) -> None:
+    world.fund(BTC="2")
+    request = _sell_pair()._replace(client_order_id="mine")
+    world.exchange.trading.place_list(world.account, request)
+    with pytest.raises(ExchangeError, match="Duplicate order"):
+        world.exchange.trading.place_list(world.account, request)
+    world.exchange.trading.cancel(world.account, _orders(world)[0], "")
+    assert world.exchange.trading.place_list(world.account, request).is_open
+
+
 # -- one triggers the others
 
 
