@@ -1,10 +1,14 @@
-// Asks the API each second and shows what it says. While the tab is hidden it asks nothing.
+// Asks the API when the live stream says that something has happened, or each second while there is no stream, and shows
+// what it says. While the tab is hidden it asks nothing.
 
 import { EquityChart } from "./chart.js";
+import { listen } from "./live.js";
 import { direction, money, percent, ratio } from "./money.js";
 import { amount, clock, gain, held, moment, none, price, share, showFigures, showTable, text } from "./tables.js";
 
 const EVERY_MS = 1_000;
+const EVERY_WITH_STREAM_MS = 10_000;
+const KEY = "portfolio-key";
 const BACKOFF_MAX_MS = 15_000;
 const TIMEOUT_MS = 5_000;
 const CURVE_EVERY_MS = 5_000;
@@ -14,11 +18,19 @@ const account = new URLSearchParams(location.search).get("account");
 const element = (id) => document.getElementById(id);
 const chart = new EquityChart(element("chart"));
 
-const state = { period: "24h", failures: 0, logPosition: null, curveAt: 0, timer: null, isAsking: false, since: null };
+const state = { period: "24h", failures: 0, logPosition: null, curveAt: 0, timer: null, isAsking: false, since: null,
+  isLive: false, askedAt: 0 };
+
+/** A key lives as long as the tab; it is kept nowhere else. */
+function authorization() {
+  const key = sessionStorage.getItem(KEY);
+  return key === null ? {} : { Authorization: `Bearer ${key}` };
+}
 
 async function ask(path, parameters = {}) {
   const query = new URLSearchParams(account === null ? parameters : { ...parameters, account });
-  const answer = await fetch(`${path}?${query}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const answer = await fetch(`${path}?${query}`, { headers: authorization(), signal: AbortSignal.timeout(TIMEOUT_MS) });
+  element("sign-in").hidden = answer.status !== 401;
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail ?? `${path} answered ${answer.status}`);
@@ -270,6 +282,7 @@ async function tick() {
   if (state.isAsking || document.hidden) return;
   clearTimeout(state.timer);
   state.isAsking = true;
+  state.askedAt = Date.now();
   try {
     await refresh();
     state.failures = 0;
@@ -281,7 +294,8 @@ async function tick() {
   } finally {
     state.isAsking = false;
     const pause = Math.min(EVERY_MS * 2 ** state.failures, BACKOFF_MAX_MS);
-    state.timer = setTimeout(tick, state.failures ? pause : EVERY_MS);
+    const calm = state.isLive ? EVERY_WITH_STREAM_MS : EVERY_MS;
+    state.timer = setTimeout(tick, state.failures ? pause : calm);
   }
 }
 
@@ -298,5 +312,21 @@ element("periods").append(...PERIODS.map(([value, label]) => {
   button.addEventListener("click", () => choosePeriod(value));
   return button;
 }));
+/** Asks soon, but not more often than each second: a busy account has news all the time. */
+function onNews() {
+  if (state.failures) return;
+  clearTimeout(state.timer);
+  state.timer = setTimeout(tick, Math.max(0, state.askedAt + EVERY_MS - Date.now()));
+}
+
+element("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, element("key").value.trim());
+  element("key").value = "";
+  state.failures = 0;
+  tick();
+});
 document.addEventListener("visibilitychange", tick);
 tick();
+listen(account === null ? "portfolio/stream" : `portfolio/stream?${new URLSearchParams({ account })}`, authorization, onNews,
+  (isLive) => { state.isLive = isLive; });

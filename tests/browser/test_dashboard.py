@@ -14,6 +14,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from infra.access_keys import SCOPES
+from infra.postgres.access_keys import KeyStore
 from infra.postgres.migrate import migrate
 from infra.postgres.writer import LogRef, Writer
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
@@ -36,7 +38,7 @@ class Site:
         self.written = 0
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def start(self, host: str = "127.0.0.1") -> None:
         environment = {
             **os.environ,
             "DATABASE_URL": self.database_url,
@@ -44,7 +46,7 @@ class Site:
             "KAFKA_BROKERS": "127.0.0.1:1",
             "LOG_LEVEL": "ERROR",
         }
-        command = (sys.executable, str(ROOT / "main.py"), "--host", "127.0.0.1", "--port", str(self.port))
+        command = (sys.executable, str(ROOT / "main.py"), "--host", host, "--port", str(self.port))
         self._process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
         deadline = time.monotonic() + 30
         async with httpx.AsyncClient() as client:
@@ -213,3 +215,19 @@ async def test_money_is_rounded_as_text(site: Site, browser: Browser) -> None:
         ["0", ".00000000"],
         "loss",
     ]
+
+
+async def test_a_key_is_asked_for_where_one_is_needed(site: Site, browser: Browser) -> None:
+    _, updates = sample_account()
+    await site.store(updates)
+    await site.stop()
+    await site.start(host="0.0.0.0")
+    token = await KeyStore(site.database_url, actor="tester").create("desk", scopes=SCOPES)
+    page = await browser.new_page()
+    await page.goto(site.url)
+    await expect(page.get_by_text("asks for a key")).to_be_visible()
+    await page.get_by_placeholder("pfk_").fill(token.text)
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.locator("#equity")).to_be_visible()
+    await expect(page.get_by_text("asks for a key")).to_be_hidden()
+    assert token.text not in await page.content()
