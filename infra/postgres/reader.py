@@ -1,5 +1,6 @@
 """The reader: answers from one consistent snapshot of the database, and never writes."""
 
+import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,6 +15,8 @@ from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.past import Moment, PastView, books_at
 from infra.postgres.revisions import current_revision, newest_revision
 from infra.postgres.view import View, log_positions
+
+logger = logging.getLogger(__name__)
 
 _ACQUIRE_TIMEOUT_S: Final = 3.0
 _CONNECT_TIMEOUT_S: Final = 3.0
@@ -122,6 +125,7 @@ class Reader:
                 max_size=self._pool_size_max,
                 timeout=_CONNECT_TIMEOUT_S,
                 command_timeout=_COMMAND_TIMEOUT_S,
+                init=_become_reader,
                 server_settings={
                     "application_name": "portfolio-reader",
                     "default_transaction_read_only": "on",
@@ -130,3 +134,11 @@ class Reader:
             )
         async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
             yield connection
+
+
+async def _become_reader(connection: asyncpg.Connection) -> None:
+    """Give up every right but that to read, where the database has the role for it and lets us."""
+    try:
+        await connection.execute("SET ROLE portfolio_reader")
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        logger.debug("the database is read with the rights of its address: %s", error)

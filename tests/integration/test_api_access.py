@@ -18,6 +18,7 @@ from api.app import create_app
 from infra.access_keys import SCOPES
 from infra.postgres.access_keys import KeyStore
 from infra.postgres.migrate import migrate
+from infra.postgres.reader import Reader
 from infra.redis.access import ANNOUNCED, last_uses
 from infra.settings import Settings
 from tests.integration.test_api import store
@@ -235,6 +236,17 @@ async def test_pages_of_other_origins_are_let_in_only_where_they_are_named(url: 
     async with serving(url, host="127.0.0.1", cors_origins=frozenset({"https://desk.example"})) as client:
         answer = await client.get("/health/live", headers=origin)
         assert answer.headers["Access-Control-Allow-Origin"] == "https://desk.example"
+
+
+async def test_the_api_gives_its_other_rights_up(url: str) -> None:
+    reader = Reader(url)
+    try:
+        async with reader.connection() as connection:
+            await connection.execute("SET default_transaction_read_only = off")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("DELETE FROM access_keys")
+    finally:
+        await reader.close()
 
 
 async def test_the_role_of_the_api_may_only_read(url: str) -> None:
