@@ -112,7 +112,7 @@ async def test_a_running_worker_brings_a_restored_database_up_to_date(
         assert {row["account"]: (row["sequence"], row["realized"]) for row in rows} == {
             name: (expected.books[name].sequence, expected.books[name].realized) for name in accounts
         }
-        worker.stop()
+        worker.stop(60)
     finally:
         worker.kill()
 

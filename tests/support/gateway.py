@@ -93,6 +93,11 @@ class GatewayProcess:
         async with asyncio.timeout(timeout_s):
             return await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def exit_code(self, timeout_s: float = 20) -> int:
         assert self._process is not None
         async with asyncio.timeout(timeout_s):

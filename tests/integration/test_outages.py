@@ -1,0 +1,228 @@
+"""A dependency that is away for long: nothing is lost, memory stays bounded, and the figures are shown."""
+
+import asyncio
+import itertools
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from infra.embedded.kafka import EmbeddedKafka
+from infra.embedded.postgres import EmbeddedPostgres
+from infra.exchange.app import ExchangeOptions, running_exchange
+from infra.exchange.security import AccountKey
+from infra.postgres.migrate import migrate
+from infra.settings import Settings
+from streams import topics
+from streams.creation import ensure_topics
+from streams.records import pnl_records
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+from tests.support.stack import bring_up, embedded_kafka, embedded_postgres
+from tests.support.worker import Worker, assert_equals_pure_fold, read_all, until_done
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+
+OUTAGE_S = 120.0
+ORDERS_EVERY_S = 0.1
+GROWTH_MIB_MAX = 120
+
+
+class Memory:
+    """The resident memory of processes, watched."""
+
+    def __init__(self, **pids: int | None) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid is not None}
+        self.first = self._now()
+        self.most = dict(self.first)
+
+    def _now(self) -> dict[str, float]:
+        return {name: process.memory_info().rss / 2**20 for name, process in self._processes.items()}
+
+    def look(self) -> None:
+        for name, size in self._now().items():
+            self.most[name] = max(self.most[name], size)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{name} {self.first[name]:.0f} MiB before, {self.most[name]:.0f} at most" for name in self.first
+        )
+
+    @property
+    def growth(self) -> float:
+        return max(self.most[name] - self.first[name] for name in self.first)
+
+
+@pytest.fixture
+def kafka() -> Iterator[EmbeddedKafka]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        part = embedded_kafka(Path(directory))
+        bring_up(part)
+        yield part
+        part.process.stop()
+
+
+@pytest.fixture
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        part = embedded_postgres(Path(directory))
+        bring_up(part)
+        yield part
+        part.process.stop()
+
+
+@pytest.fixture
+async def settings(kafka: EmbeddedKafka, postgres: EmbeddedPostgres) -> AsyncIterator[Settings]:
+    account = f"account-{secrets.token_hex(4)}"
+    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, "test-key", "test-secret"),))) as url:
+        address = url.removeprefix("http://")
+        settings = Settings(
+            binance_api_key=SecretStr("test-key"),
+            binance_secret_key=SecretStr("test-secret"),
+            binance_rest_url=url,
+            binance_ws_api_url=f"ws://{address}/ws-api/v3",
+            binance_stream_url=f"ws://{address}",
+            kafka_brokers=kafka.address,
+            database_url=SecretStr(postgres.address),
+            redis_url=SecretStr("redis://127.0.0.1:1/0"),
+            account=account,
+            balance_sync_interval_s=5.0,
+        )
+        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+        await migrate(postgres.address)
+        yield settings
+
+
+@pytest.fixture
+async def trader(settings: Settings) -> AsyncIterator[Trader]:
+    trader = Trader(settings.binance_rest_url, settings.account, "test-key", "test-secret")
+    yield trader
+    await trader.close()
+
+
+@pytest.fixture
+async def gateway(settings: Settings, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
+    process = GatewayProcess(settings, tmp_path / "gateway.log")
+    await process.start()
+    yield process
+    await process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def worker(settings: Settings, tmp_path: Path) -> Iterator[Worker]:
+    running = Worker(settings.brokers, tmp_path / "w1", {"DATABASE_URL": settings.database_dsn}).start()
+    yield running
+    running.kill()
+
+
+async def trade(trader: Trader, over: asyncio.Event) -> int:
+    """Orders, until the event; returns how many."""
+    for number in itertools.count():
+        if over.is_set():
+            return number
+        with suppress(AssertionError):
+            await trader.market_order("BTCUSDT", "BUY" if number % 2 == 0 else "SELL", "0.0004")
+        await asyncio.sleep(ORDERS_EVERY_S)
+    raise AssertionError
+
+
+async def watch(seconds: float, memory: Memory) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        memory.look()
+        await asyncio.sleep(0.5)
+
+
+def agrees(settings: Settings, trader: Trader) -> Callable[[], object]:
+    async def check() -> bool:
+        book, _ = await folded(settings)
+        trades = sum(totals.fills for totals in book.symbols.values())
+        return trades == len((await trader.books())["trades"]) and holdings(book) == await trader.totals()
+
+    return check
+
+
+async def test_kafka_away_under_trade_load(
+    settings: Settings,
+    kafka: EmbeddedKafka,
+    trader: Trader,
+    gateway: GatewayProcess,
+    worker: Worker,
+    measured: Callable[[str], None],
+) -> None:
+    """The exchange keeps what the gateway could not publish; a gap is read over REST when Kafka is back."""
+    over = asyncio.Event()
+    trading = asyncio.create_task(trade(trader, over))
+    await eventually(lambda: _has_records(settings, 20), timeout_s=90)
+    memory = Memory(gateway=gateway.pid, worker=worker.process.pid if worker.process else None)
+
+    kafka.process.stop()
+    await watch(OUTAGE_S, memory)
+    await asyncio.to_thread(bring_up, kafka)
+    back = time.monotonic()
+    over.set()
+    orders = await trading
+    await eventually(agrees(settings, trader), timeout_s=120)  # type: ignore[arg-type]
+    caught_up_s = time.monotonic() - back
+    await watch(5, memory)
+    assert await gateway.stop(timeout_s=60) == 0
+    await until_done(settings.brokers, [worker])
+    await assert_equals_pure_fold(settings.brokers)
+
+    measured(f"Kafka away for {OUTAGE_S:.0f} s at {orders} orders: caught up in {caught_up_s:.1f} s; {memory}")
+    assert memory.growth < GROWTH_MIB_MAX
+
+
+async def _has_records(settings: Settings, count: int) -> bool:
+    return len(await read_log(settings)) >= count
+
+
+async def test_postgres_away_under_trade_load(
+    settings: Settings,
+    postgres: EmbeddedPostgres,
+    trader: Trader,
+    gateway: GatewayProcess,
+    worker: Worker,
+    measured: Callable[[str], None],
+) -> None:
+    """The pnl topic does not wait for Postgres; the sink reads on from where Postgres stands when it is back."""
+    over = asyncio.Event()
+    trading = asyncio.create_task(trade(trader, over))
+    await eventually(lambda: _has_records(settings, 20), timeout_s=90)
+    memory = Memory(worker=worker.process.pid if worker.process else None)
+
+    postgres.process.stop()
+    away_ms = time.time() * 1000
+    await watch(OUTAGE_S, memory)
+    back_ms, back = time.time() * 1000, time.monotonic()
+    await asyncio.to_thread(bring_up, postgres)
+    over.set()
+    orders = await trading
+    trades = len((await trader.books())["trades"])
+    await eventually(lambda: _has_fills(postgres.address, trades), timeout_s=120)
+    caught_up_s = time.monotonic() - back
+
+    told = [one for one in await read_all(settings.brokers, topics.PNL.name) if away_ms < one.timestamp < back_ms]
+    by_books = [one.timestamp for one in told if pnl_records.decode(one.value).cause == "book"]
+    silence_s = max(later - earlier for earlier, later in itertools.pairwise([away_ms, *by_books, back_ms])) / 1000
+    measured(
+        f"Postgres away for {OUTAGE_S:.0f} s at {orders} orders: {len(by_books)} pnl records meanwhile, "
+        f"longest silence {silence_s:.1f} s; caught up in {caught_up_s:.1f} s; {memory}"
+    )
+    assert silence_s < 15
+    assert memory.growth < GROWTH_MIB_MAX
+
+
+async def _has_fills(address: str, count: int) -> bool:
+    connection = await asyncpg.connect(address)
+    try:
+        return bool(await connection.fetchval("SELECT count(*) FROM fills") == count)
+    finally:
+        await connection.close()
