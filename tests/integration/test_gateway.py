@@ -151,7 +151,7 @@ async def test_the_first_sync_opens_with_what_was_held_before_any_trade(
     assert await gateway.stop() == 0, gateway.output
 
 
-async def test_what_left_unseen_is_never_a_negative_opening(
+async def test_what_came_and_went_before_the_first_sync_has_its_kind_and_no_opening_is_negative(
     settings: Settings, trader: Trader, gateway: GatewayProcess
 ) -> None:
     await trader.market_order("BTCUSDT", "BUY", "0.01")
@@ -168,9 +168,10 @@ async def test_what_left_unseen_is_never_a_negative_opening(
         for event in record.events
         if isinstance(event, Flow)
     }
-    assert flows["BTC", FlowKind.UNCLASSIFIED] == Decimal("-0.008")
-    assert flows["ETH", FlowKind.OPENING] == Decimal("0.9")
-    assert {asset for asset, kind in flows if kind is FlowKind.OPENING} == {"USDT", "BNB", "ETH"}
+    assert flows["BTC", FlowKind.OPENING] == Decimal("0.05")
+    assert flows["BTC", FlowKind.WITHDRAWAL] == Decimal("-0.058")
+    assert (flows["ETH", FlowKind.DEPOSIT], flows["ETH", FlowKind.WITHDRAWAL]) == (Decimal(1), Decimal("-0.1"))
+    assert {asset for asset, kind in flows if kind is FlowKind.OPENING} == {"USDT", "BNB", "BTC"}
     book, outcomes = await folded(settings)
     assert not reconcile(book)
     assert not [warning for outcome in outcomes for warning in outcome.warnings]
