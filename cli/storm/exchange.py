@@ -21,6 +21,10 @@ class Operator:
         """Let a symbol trade."""
         await self._post("symbols", {"symbol": symbol, "status": "TRADING"})
 
+    async def halt_symbol(self, symbol: str) -> None:
+        """Let a symbol trade no more: what rests is not filled, and nothing moves while books are compared."""
+        await self._post("symbols", {"symbol": symbol, "status": "HALT"})
+
     async def order(self, account: str, orders: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
         """Place orders; an answer with `code` is a refusal."""
         answers: list[dict[str, Any]] = await self._post("orders", {"account": account, "orders": list(orders)})

@@ -103,6 +103,8 @@ class _Run:
         ended = time.monotonic()
         struck = await self._operator.faults()
         await self._operator.heal()
+        for symbol in self._symbols:
+            await self._operator.halt_symbol(symbol)
         self._say(f"the storm is over after {ended - began:.0f} s; {sum(struck.values())} strikes: {struck}")
         verdicts = await self._settled()
         weight = await self._weight()
