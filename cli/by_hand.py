@@ -2,6 +2,7 @@
 
 import getpass
 import json as json_format
+import logging
 import sys
 import time
 import uuid
@@ -70,6 +71,8 @@ async def carry_out(
     """
     if json and not yes:
         raise RemediableError("--json cannot ask", "Add --yes")
+    # Each failed attempt to connect would be a line of its own, beside ours.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     author = by or getpass.getuser()
     progress = _Progress(account)
     async with looking_at(settings, account, progress.note) as looking:
