@@ -56,7 +56,7 @@ async def ledger(stream: StreamT[bytes]) -> None:
 async def apply_event(event: Event) -> None:
     """Apply one record of the log, and acknowledge it when all that it caused is safe."""
     claim = Claim(app, event)
-    claim.require()  # else a record behind one that was given up at a stop would look like a gap
+    claim.begin()  # else a record behind one that was given up at a stop would look like a gap
     message, key = event.message, event.message.key
     next_offset = fence.next_offset(event)
     if message.offset > next_offset:

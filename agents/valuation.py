@@ -110,6 +110,7 @@ async def valuation(stream: StreamT[bytes]) -> None:
 async def value_accounts(event: Event) -> None:
     """Value the accounts of one partition at one page of marks."""
     claim = Claim(app, event)
+    claim.begin()
     message = event.message
     if time.time() - message.timestamp > STALE_S:
         event.ack()

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE_MAX = 64
 _POLL_S = 0.1
+_FINISH_S = 2.0
+"""How long an event in work may take to be finished when a rebalance or a stop has begun."""
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 10.0
 
@@ -47,6 +49,17 @@ class Claim:
         self._app = app
         self._generation = event.message.generation_id
         self._ends = time.monotonic() + app.conf.broker_session_timeout
+        self._gives_up_at: float | None = None
+
+    def begin(self) -> None:
+        """Begin to work on the event, unless a rebalance or a stop has begun.
+
+        Raises:
+            Abandoned: One has.
+        """
+        if not self._app.flow_control.is_active():
+            raise Abandoned
+        self.require()
 
     def renew(self) -> None:
         """Count the session timeout from now on, for work that takes longer than it; to be called often enough.
@@ -62,10 +75,19 @@ class Claim:
     def require(self) -> None:
         """Go on only while the partition is ours.
 
+        A rebalance and a stop wait for what is in work, so an event whose outputs are on their way is finished: else
+        they would be published once more. Only where the brokers do not answer soon it is given up.
+
         Raises:
-            Abandoned: It is not.
+            Abandoned: It is not, or it has been asked back for too long.
         """
-        if not self._app.flow_control.is_active() or self._generation != self._app.consumer_generation_id:
+        if self._generation != self._app.consumer_generation_id:
+            raise Abandoned
+        if self._app.flow_control.is_active():
+            return
+        now = time.monotonic()
+        self._gives_up_at = self._gives_up_at or now + _FINISH_S
+        if now > self._gives_up_at:
             raise Abandoned
 
     @property
