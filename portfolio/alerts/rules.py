@@ -193,7 +193,7 @@ class Reconciliation(_Rule, frozen=True, kw_only=True, tag="reconciliation"):
     @property
     def told(self) -> str:
         """The rule in a sentence, without its name."""
-        return f"ledger and exchange differ by {_money(self.value)} or more in an asset for {self.hold}"
+        return f"ledger and exchange differ by {_money(self.value)} or more in an asset"
 
 
 class MissingAcquisition(_Rule, frozen=True, kw_only=True, tag="missing_acquisition"):
@@ -280,9 +280,7 @@ class PriceSources(_Rule, frozen=True, kw_only=True, tag="price_sources"):
     @property
     def told(self) -> str:
         """The rule in a sentence, without its name."""
-        return (
-            f"the streamed price of an asset is {_percent(self.percent, 'or more')} off the polled one for {self.hold}"
-        )
+        return f"the streamed price of an asset is {_percent(self.percent, 'or more')} off the polled one"
 
 
 Rule: TypeAlias = (

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,16 +24,18 @@ from infra.postgres.audit_reader import AuditLine, newest_entries
 from infra.postgres.configuration import described_settings, note_configuration
 from infra.postgres.migrate import migrate
 from infra.settings import Settings
+from portfolio.alerts.engine import Silence
 from portfolio.audit import GENESIS, AuditEntry, AuditKind, chained_hash
 from portfolio.events import CostAdjustment, CostTarget
 from portfolio.money import amount
+from streams.alerts.desk import publish_silence
 from streams.audit import carry_outbox, carry_told, keep_chain
 from streams.audit_verification import Fault, Verification, verify
 from streams.creation import ensure_topics
 from streams.gateway.log import open_producer
-from streams.topics import ACCOUNT_EVENTS, AUDIT
+from streams.topics import ACCOUNT_EVENTS, ALERTS, AUDIT, TOPICS
 from tests.support.gateway import eventually
-from tests.support.worker import TIME_US, fill, produce, read_all, record
+from tests.support.worker import TIME_US, Worker, fill, produce, read_all, record
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +86,7 @@ async def empty_topic(settings: Settings) -> None:
             await eventually(lambda: _is_gone(admin))
     finally:
         await admin.close()
-    await ensure_topics(settings, on_wait=print, specs=(AUDIT, ACCOUNT_EVENTS))
+    await ensure_topics(settings, on_wait=print, specs=(AUDIT, ACCOUNT_EVENTS, ALERTS))
 
 
 @pytest.fixture
@@ -172,12 +176,12 @@ async def test_corrections_in_the_log_tell_of_themselves(settings: Settings) -> 
     [mine] = [one for one in await read_all(settings.brokers, ACCOUNT_EVENTS.name) if b"a-1" in one.value]
 
     async def is_in_trail() -> bool:
-        return bool(await listed(settings, account=account))
+        return bool(await listed(settings, accounts=[account]))
 
     async with connected(settings.database_dsn) as connection, open_producer(settings) as producer:
         async with running(carry_told(settings, producer), keep_chain(settings)):
             await eventually(is_in_trail)
-        [line] = await listed(settings, account=account)
+        [line] = await listed(settings, accounts=[account])
         assert (line.entry.kind, line.entry.action) == (AuditKind.CORRECTION, "cost_adjustment")
         assert (line.entry.actor, line.entry.subject) == ("anna", "BTC")
         assert line.entry.details["amount"] == "-12.5"
@@ -349,6 +353,36 @@ async def test_a_change_of_the_configuration_is_noted_once_and_without_secrets(s
     assert [change for change in changes if change] == [{"pnl_interval_s": "1.0 -> 9.0"}]
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM audit_outbox") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_worker_brings_every_kind_of_entry_into_the_trail(settings: Settings, tmp_path: Path) -> None:
+    account, name = "audit-worker", f"key-{secrets.token_hex(4)}"
+    adjustment = CostAdjustment(
+        time_us=TIME_US, id="w-1", asset="BTC", amount=amount("1"), target=CostTarget.HOLDING, author="anna",
+        reason="so",
+    )  # fmt: skip
+    silence = Silence(id=f"all:{name}", account=name, until_us=0, by="berta", time_us=TIME_US)
+    await ensure_topics(settings, on_wait=print, specs=TOPICS)
+    await produce(settings.brokers, [(account, record(account, fill(1))), (account, record(account, adjustment))])
+    await publish_silence(settings, silence)
+    for kind in (AuditKind.KEY, AuditKind.LOGIN, AuditKind.OPERATION):
+        await audit.record_alone(settings.database_dsn, new_entry(kind, "done", actor="anna", subject=name))
+    worker = Worker(settings.brokers, tmp_path / "worker", {"DATABASE_URL": settings.database_dsn}).start()
+    try:
+
+        async def every_kind_is_there() -> bool:
+            found = [line.entry for line in await listed(settings)]
+            mine = {each.kind for each in found if name in {each.subject, each.account} or each.account == account}
+            mine |= {each.kind for each in found if each.actor == "worker"}
+            return mine == set(AuditKind)
+
+        await eventually(every_kind_is_there, timeout_s=200, what=worker.log)
+        assert (await verify(settings)).findings == []
+        worker.stop()
+    finally:
+        worker.kill()
 
 
 @pytest.fixture
