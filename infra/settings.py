@@ -17,6 +17,7 @@ _RETENTION_DAYS_MIN = 0.01
 _RETENTION_DAYS_MAX = 36_500.0
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 
 def _named(name: str) -> AliasChoices:
@@ -271,6 +272,16 @@ class Settings(BaseSettings):
         description="Its claim with the accounts that it may see; unset: all of them.",
     )
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: LogFormat = Field(
+        "text",
+        validation_alias=_named("PORTFOLIO_LOG_FORMAT"),
+        description="text for people, or json: one object a line, for whatever collects them.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=_named("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry collector that traces are sent to, as http://host:4318; unset: none are made.",
+    )
 
     @field_validator("cash_assets", "benchmarks", mode="before")
     @classmethod
