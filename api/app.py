@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems, revalidation, schemas
 from api.access import AccessControl, is_loopback
+from api.answer_cache import AnswerCache
 from api.authentication import Authenticator
 from api.dependencies import Services
 from api.examples import add_examples
@@ -91,6 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
+    # The last that is added is the first to see a request.
+    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)
+    app.add_middleware(AnswerCache, version=services.reader.version)
     app.add_middleware(
         AccessControl,
         authenticate=Authenticator(settings, services.reader, notes),
@@ -105,7 +109,6 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Link", "X-Log-Position", "X-Next-Cursor"],
         )
-    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     return app
 

@@ -87,9 +87,7 @@ class SyncState(Answer):
     backfill_percent: float
     backfill_end: Instant | None = Field(description="When the phase is expected to end.")
     unclassified_flows: int = Field(description="Flows on the log whose kind is not known (yet).")
-    histories_problem: str = Field(
-        description="What the exchange answers instead of histories; empty: all is well."
-    )
+    histories_problem: str = Field(description="What the exchange answers instead of histories; empty: all is well.")
     weight_used: int = Field(description="Request weight of the running minute, as the exchange counts it.")
     agrees: bool | None = Field(description="Whether ledger and exchange agree on every asset; null: nothing is known.")
 

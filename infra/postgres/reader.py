@@ -36,9 +36,12 @@ class Reader:
         self._dsn = dsn
         self._pool_size_max = pool_size_max
         self._pool: asyncpg.Pool | None = None
+        self._versions: asyncpg.Connection | None = None
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._versions is not None:
+            self._versions.terminate()
         if self._pool is not None:
             pool, self._pool = self._pool, None
             await pool.close()
@@ -58,6 +61,25 @@ class Reader:
                 f"the database is at revision {revision or 'none'}, this version needs {newest_revision()}; "
                 "run `portfolio migrate`"
             )
+
+    async def version(self) -> str:
+        """What the database is now: two questions between which this is the same see the same rows.
+
+        It is Postgres' own snapshot, asked over a connection of its own, which is not given back each time.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or not in time.
+        """
+        with translated_errors():
+            if self._versions is None or self._versions.is_closed():
+                self._versions = await asyncpg.connect(
+                    self._dsn,
+                    timeout=_CONNECT_TIMEOUT_S,
+                    command_timeout=_COMMAND_TIMEOUT_S,
+                    server_settings={"application_name": "portfolio-reader-version"},
+                )
+            version: str = await self._versions.fetchval("SELECT pg_current_snapshot()::text")
+        return version
 
     async def access_key(self, key_id: str) -> tuple[AccessKey, str] | None:
         """A key to the API and its hash; None if there is none of that id.

@@ -1,0 +1,64 @@
+"""What the database is, asked for many at once; what is kept and given again is tested with the API."""
+
+import asyncio
+
+import pytest
+
+from api.answer_cache import Versions
+from infra.postgres.errors import DatabaseUnavailable
+
+
+async def test_nobody_is_told_what_was_asked_before_they_came() -> None:
+    asked: list[asyncio.Future[str]] = []
+
+    async def ask() -> str:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    versions = Versions(ask)
+    first = asyncio.create_task(versions.now())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    later = [asyncio.create_task(versions.now()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert len(asked) == 1
+    asked[0].set_result("one")
+    assert await first == "one"
+    for _ in range(10):
+        await asyncio.sleep(0)
+    asked[1].set_result("two")
+    assert await asyncio.gather(*later) == ["two"] * 3
+    assert len(asked) == 2
+
+
+async def test_everybody_who_waits_is_told_that_it_failed_and_the_next_may_ask_again() -> None:
+    answers: list[str | Exception] = [DatabaseUnavailable("away"), "back"]
+
+    async def ask() -> str:
+        await asyncio.sleep(0)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    versions = Versions(ask)
+    told = await asyncio.gather(versions.now(), versions.now(), return_exceptions=True)
+    assert all(isinstance(one, DatabaseUnavailable) for one in told)
+    assert await versions.now() == "back"
+
+
+async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
+    ready = asyncio.Event()
+
+    async def ask() -> str:
+        await ready.wait()
+        return "one"
+
+    versions = Versions(ask)
+    leaving, staying = asyncio.create_task(versions.now()), asyncio.create_task(versions.now())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    ready.set()
+    assert await staying == "one"
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
