@@ -79,7 +79,11 @@ async def compare(settings: Settings, account: str, exchange: ExchangeClient) ->
         *_compare_balances("the fold of the log", _quantities(log.book), balances),
         *await _compare_changelog(settings, log.book),
         *await _compare_pnl(settings, log.book),
-        *_compare_figures("Postgres", {"flows": (stored.flows, set(log.book.flows))}),
+        *(f"Postgres lacks the flow {flow}" for flow in sorted(log.book.flows.keys() - stored.flows)),
+        *(
+            f"Postgres has a flow that is not on the log, {flow}"
+            for flow in sorted(stored.flows - log.book.flows.keys())
+        ),
         *await _compare_api(settings, log.book, traded, balances),
     ]
     return Verdict(
