@@ -14,10 +14,15 @@ publishes nothing. The other order, book first, could lose outputs: the book wou
 """
 
 import logging
+import time
 from functools import partial
 
 from faust.types import TP, StreamT
+from opentelemetry.trace import SpanKind
 
+from infra.telemetry.logs import log_context
+from infra.telemetry.metrics import LEDGER_REWINDS
+from infra.telemetry.traces import cause_of, span
 from portfolio import LogPosition
 from streams.account_log import NeedsRefold, Rejected, apply_record
 from streams.app import account_events, app, book_view, books
@@ -26,8 +31,11 @@ from streams.fence import Fence, Rewinder, committed_offset
 from streams.processing import Abandoned, Claim, Event, process
 from streams.publishing import publish
 from streams.restatement import restate
+from streams.telemetry import note_applied, note_passed
 
 logger = logging.getLogger(__name__)
+
+_ACCOUNT_SHOWN_MAX = 100
 
 
 class LogTruncated(Exception):
@@ -55,16 +63,28 @@ async def ledger(stream: StreamT[bytes]) -> None:
 
 async def apply_event(event: Event) -> None:
     """Apply one record of the log, and acknowledge it when all that it caused is safe."""
+    message = event.message
+    place = f"{message.topic}[{message.partition}]@{message.offset}"
+    account = (message.key or b"").decode(errors="replace")[:_ACCOUNT_SHOWN_MAX]
+    known = {"account": account, "log_position": place}
+    with log_context(**known), span("ledger", SpanKind.CONSUMER, parent=cause_of(message.headers), attributes=known):
+        await _apply(event)
+
+
+async def _apply(event: Event) -> None:
+    began_s = time.monotonic()
     claim = Claim(app, event)
     claim.begin()  # else a record behind one that was given up at a stop would look like a gap
     message, key = event.message, event.message.key
     next_offset = fence.next_offset(event)
     if message.offset > next_offset:
+        LEDGER_REWINDS.inc()
         rewinder.rewind(message.topic, message.partition, next_offset)
         raise Abandoned
     if fence.has_passed(event):
         _write_back(event)
         fence.expect_next(event)
+        note_passed(message)
         return
     step = apply_record(
         key,
@@ -93,6 +113,7 @@ async def apply_event(event: Event) -> None:
         book_view.put(message.partition, step.book)
     fence.advance(event)
     books.acknowledge_after_changes(event)
+    note_applied(message, step, time.monotonic() - began_s)
 
 
 def _write_back(event: Event) -> None:

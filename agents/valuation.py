@@ -15,6 +15,7 @@ from typing import NamedTuple
 from faust.types import StreamT
 
 from infra.settings import load_settings
+from infra.telemetry.metrics import VALUATION_PAGES, VALUATION_RECORDS
 from portfolio import Book, value_book
 from portfolio.snapshots import describe_account
 from streams import topics
@@ -113,12 +114,14 @@ async def value_accounts(event: Event) -> None:
     claim.begin()
     message = event.message
     if time.time() - message.timestamp > STALE_S:
+        VALUATION_PAGES.labels("stale").inc()
         event.ack()
         return
     try:
         page = marks_pages.decode(message.value)
     except UnreadableRecord as error:
         await publish(app, [dead_letter(event, str(error))], claim)
+        VALUATION_PAGES.labels("unreadable").inc()
         event.ack()
         return
     if message.partition == _CACHING_PARTITION:
@@ -129,4 +132,6 @@ async def value_accounts(event: Event) -> None:
         for record in records
     ]
     await publish(app, outputs, claim)
+    VALUATION_PAGES.labels("valued").inc()
+    VALUATION_RECORDS.inc(len(records))
     event.ack()

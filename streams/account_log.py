@@ -59,6 +59,8 @@ class Applied(NamedTuple):
     """The book as it is to be stored, whether it changed or not."""
     outputs: tuple[Output, ...]
     """What is to be published before the book is stored; nothing where the book had seen the record before."""
+    outcome: Outcome | None = None
+    """What folding it came to; None where the book had seen the record before."""
 
 
 class Rejected(NamedTuple):
@@ -194,7 +196,7 @@ def describe_outcome(
     largest = max(len(output.value) for output in outputs)
     if largest > topics.VALUE_BYTES_MAX:
         return Rejected(f"what it changes makes a record of {largest} bytes, too large for Kafka; use smaller pages")
-    return Applied(outcome.book, stored, outputs)
+    return Applied(outcome.book, stored, outputs, outcome)
 
 
 def read_correction(

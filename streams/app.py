@@ -16,6 +16,7 @@ from faust.types import TopicT
 from yarl import URL
 
 from infra.settings import Settings, load_settings
+from infra.telemetry.logs import logging_config
 from streams import topics
 from streams.books import BookView
 from streams.connection import tls_context
@@ -88,6 +89,8 @@ def create_app(settings: Settings) -> PortfolioApp:
         producer_request_timeout=300.0,
         web_enabled=False,
         worker_redirect_stdouts=False,
+        # The level stays that of `faust -l`.
+        logging_config={"merge": True, **logging_config(settings, "worker")},
     )
 
 

@@ -9,6 +9,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
+from infra.telemetry.traces import trace_headers
 from streams.processing import Claim
 
 logger = logging.getLogger(__name__)
@@ -48,14 +49,17 @@ async def publish(app: faust.App, outputs: Sequence[Output], claim: Claim) -> No
 async def send_all(app: faust.App, outputs: Sequence[Output]) -> None:
     """Send records in order, and wait until the broker has acknowledged all of them, or refused one.
 
+    Their headers tell of the trace that is open here.
+
     Raises:
         KafkaError: The broker refused one.
         ProducerSendError: Likewise.
     """
     producer = await app.maybe_start_producer()
+    headers = trace_headers()
     pending: list[asyncio.Future[Any]] = []
     for output in outputs:
-        sent = await producer.send(output.topic, output.key, output.value, output.partition, None, None)
+        sent = await producer.send(output.topic, output.key, output.value, output.partition, None, headers)
         sent.add_done_callback(_note_error)
         pending.append(sent)
     # Not gather: where this is cancelled the records are on their way all the same.

@@ -103,9 +103,10 @@ def is_traced(cause: Context) -> bool:
     return trace.get_current_span(cause).get_span_context().is_valid
 
 
-def cause_of(headers: Iterable[tuple[str, object]] | None) -> Context:
+def cause_of(headers: Iterable[tuple[str, object]] | Mapping[str, object] | None) -> Context:
     """What caused a record, as its headers say; an empty context where they say nothing, or nothing readable."""
-    carrier = {name: value.decode(errors="replace") for name, value in headers or () if isinstance(value, bytes)}
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    carrier = {name: value.decode(errors="replace") for name, value in pairs if isinstance(value, bytes)}
     return _PROPAGATOR.extract(carrier, context=Context())
 
 

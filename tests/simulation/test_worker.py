@@ -159,6 +159,8 @@ class Worker:
             key=account.encode(),
             value=value,
             generation_id=1,
+            headers=None,
+            timestamp=1_700_000_000.0,
         )
         return cast("Event", SimpleNamespace(message=message, ack=acknowledge))
 
