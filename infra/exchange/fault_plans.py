@@ -54,11 +54,12 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _draw(choices: random.Random, kind: FaultKind, within_s: float) -> PlannedFault:
-    seconds: float | None = round(choices.uniform(0.1, _LONGEST_S), 3)
+    drawn_s = round(choices.uniform(0.1, _LONGEST_S), 3)
+    seconds: float | None = drawn_s
     if kind is FaultKind.CLOCK_JUMP:
         seconds = choices.choice([-4.0, 3.0, 12.0])
-    if kind is FaultKind.SILENCE and choices.random() < 0.5:  # noqa: PLR2004 - for ever as often as for a moment
-        seconds = None
+    if kind is FaultKind.SILENCE and drawn_s > _LONGEST_S / 2:
+        seconds = None  # for ever, about as often as for a moment
     target = None
     if kind in MESSAGE_KINDS:
         target = choices.choice([Target.USER, Target.MARKET])
