@@ -122,7 +122,7 @@ def _print_alerts(shown: Sequence[Alert]) -> None:
     table = Table(box=None, header_style="bold")
     table.add_column("id", no_wrap=True)  # whole, to be copied
     for heading in ("state", "severity", "since", "account", "rule", "what"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in {"severity", "since"})
     for alert in shown:
         state = (
             "cleared" if not alert.is_open else f"ack by {alert.acknowledged_by}" if alert.acknowledged_by else "open"
@@ -229,7 +229,7 @@ def _described(alert: Alert) -> dict[str, object]:
 
 
 def _time(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat()
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _now_us() -> int:

@@ -21,6 +21,8 @@ from infra.settings import Settings, load_settings
 from portfolio.audit import AuditKind
 from streams.audit_verification import Verification, parse_anchor, verify
 
+_DETAILS_SHOWN_MAX = 160
+
 
 class Action(StrEnum):
     """What to do."""
@@ -85,6 +87,8 @@ def _list(lines: Sequence[AuditLine], *, as_json: bool) -> None:
     for line in lines:
         entry = line.entry
         details = ", ".join(f"{name}={value}" for name, value in entry.details.items())
+        if len(details) > _DETAILS_SHOWN_MAX:
+            details = f"{details[:_DETAILS_SHOWN_MAX]}... (--json has all)"
         table.add_row(
             *(str(line.offset), _time(entry.time_us), entry.kind, entry.action),
             *(entry.actor, entry.account, entry.subject, details),
@@ -124,4 +128,4 @@ def _tell(found: Verification, *, as_json: bool) -> None:
 
 
 def _time(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat()
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")

@@ -228,7 +228,7 @@ class AlertEngine:
         rule = self._rules.get(key.rule)
         if rule is None or not rule.concerns(key.account):
             return [self._clear(alert, now_us, f"no rule looks at it any more; it was: {alert.text}")]
-        return self._step(key, rule, Reading(key.subject, ZERO, alert.text), now_us)
+        return self._step(key, rule, Reading(key.subject, ZERO, f"it is so no more; it was: {alert.text}"), now_us)
 
     def _clear(self, alert: Alert, now_us: int, text: str) -> Alert:
         key = alert.key

@@ -148,10 +148,14 @@ class SyncFailures(_Rule, frozen=True, kw_only=True, tag="sync_failures"):
 
 
 class BalanceAnomaly(_Rule, frozen=True, kw_only=True, tag="balance_anomaly"):
-    """A balance moved that no trade and no known flow explains; it was booked as an unclassified flow."""
+    """A balance moved that no trade and no known flow explains; it was booked as an unclassified flow.
+
+    The exchange tells of some flows only minutes later what they were, so by default it must be so for five minutes.
+    """
 
     value: Decimal = ZERO
     forget: str = "24h"
+    hold: str = "5m"
 
     def __post_init__(self) -> None:
         super().__post_init__()

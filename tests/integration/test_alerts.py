@@ -169,6 +169,7 @@ percent = 30
 kind = "sync_failures"
 [alerts.rules.a-balance-anomaly]
 kind = "balance_anomaly"
+hold = "0s"
 [alerts.rules.a-stale-data]
 kind = "stale_data"
 hold = "0s"

@@ -24,6 +24,7 @@ def test_without_a_file_the_default_rules_hold_and_nobody_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PORTFOLIO_CONFIG", raising=False)
     config = load_alert_config(Settings())
     assert config.rules == DEFAULT_RULES
     assert config.targets == {}
