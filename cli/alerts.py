@@ -80,9 +80,10 @@ def alerts(
 
 def _run(settings: Settings) -> None:
     from cli.pipeline import with_simulated_exchange
+    from infra.telemetry.logs import configure_logging
     from streams.alerts.service import run_alerts
 
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "alerts")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # While the brokers are away it writes hundreds of lines a second; what follows from it is logged by the watch.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

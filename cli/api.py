@@ -18,20 +18,19 @@ def api(
 
     Example: portfolio api --port 8080
     """
-    import logging
-
     import uvicorn
 
     from api.app import create_app
     from infra.embedded.checks import require_free_port
     from infra.errors import RemediableError
     from infra.settings import load_settings
+    from infra.telemetry.logs import configure_logging
 
     settings = load_settings()
     host, port = host or settings.host, settings.port if port is None else port
     if ":" not in host:  # the check is for IPv4 addresses and names
         require_free_port(port, purpose="the API", setting="PORTFOLIO_PORT or --port", host=host)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "api")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise RemediableError(
             "a certificate needs its key, and a key its certificate",

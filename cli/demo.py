@@ -29,9 +29,10 @@ def demo(
 
     from infra.exchange.demo import DemoOptions, NotSimulatedError, run_demo
     from infra.settings import Settings, load_settings
+    from infra.telemetry.logs import configure_logging
 
     settings = load_settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "demo")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     is_real = settings.binance_rest_url == Settings.model_fields["binance_rest_url"].default
     local_url = f"http://127.0.0.1:{settings.exchange_port}"

@@ -47,7 +47,6 @@ def exchange(
     Example: portfolio exchange --port 18080 --symbols SOLUSDT,ADAUSDT --speed 5 --account main:my-key:my-secret:read
     """
     import asyncio
-    import logging
 
     from infra.exchange.accounts import load_accounts
     from infra.exchange.app import DEMO_KEY, ExchangeOptions
@@ -57,9 +56,10 @@ def exchange(
     from infra.exchange.market import parse_speed
     from infra.exchange.security import AccountKey
     from infra.settings import load_settings
+    from infra.telemetry.logs import configure_logging
 
     settings = load_settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "exchange")
     named = account or os.environ.get("PORTFOLIO_EXCHANGE_ACCOUNTS", "").split()
     try:
         described = () if accounts is None else load_accounts(accounts)

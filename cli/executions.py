@@ -47,13 +47,14 @@ def executions(
     Example: portfolio executions --findings
     """
     from infra.settings import load_settings
+    from infra.telemetry.logs import configure_logging
     from streams.executions.service import run_executions
 
     settings = load_settings()
     if findings:
         asyncio.run(_list_findings(settings, as_json=json))
         return
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "executions")
     # While the brokers are away it writes hundreds of lines a second; what follows from it is logged by the service.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 

@@ -34,10 +34,13 @@ def gateway(
     Example: portfolio gateway --account main --account hedge
     """
     from cli.pipeline import with_simulated_exchange
+    from infra.telemetry.logs import configure_logging
+    from infra.telemetry.traces import configure_tracing
 
     settings = with_simulated_exchange(load_settings())
     accounts = select_accounts(load_accounts(settings), account or [])
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings, "gateway")
+    configure_tracing(settings, "gateway")
     # At DEBUG these write every frame, and with the subscription the key and its signature.
     for name in ("websockets", "binance"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -26,5 +26,7 @@ def worker(
     data_directory = settings.data_dir.absolute() / f"worker-{index}"
     data_directory.mkdir(parents=True, exist_ok=True)
     faust = [sys.executable, "-m", "faust", "-A", "streams.app", "--datadir", str(data_directory)]
+    if settings.log_format == "json":
+        faust.append("--quiet")  # its banner is no JSON
     # Faust takes the place of this process, so that a signal to the one stops the other.
     os.execv(sys.executable, [*faust, "worker", "--loglevel", settings.log_level.lower(), "--without-web"])  # noqa: S606

@@ -12,6 +12,8 @@ from infra.binance.rest import BinanceRest
 from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
+from infra.telemetry.logs import log_context
+from infra.telemetry.metrics import GATEWAY_SESSIONS
 from streams.executions.booking import BookedExecutions
 from streams.gateway.log import AccountLog, LogUnavailable, open_producer
 from streams.gateway.market import SharedMarket
@@ -78,6 +80,10 @@ class AccountFollower:
         Args:
             on_failure: Set whenever `failure` is.
         """
+        with log_context(account=self._account.name):
+            await self._follow_persistently(on_failure)
+
+    async def _follow_persistently(self, on_failure: asyncio.Event) -> None:
         attempt = 0
         while True:
             try:
@@ -137,6 +143,7 @@ class AccountFollower:
     async def _attempt(self, source: Source, account_log: AccountLog, attempt: int) -> int:
         """One session, and the pause after it; returns how many have failed in a row."""
         started = time.monotonic()
+        GATEWAY_SESSIONS.labels(self._account.name).inc()
         try:
             await source.run(account_log)
         except SESSION_ERRORS as error:

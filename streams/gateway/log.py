@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
+from opentelemetry.trace import SpanKind
 
 from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
+from infra.telemetry.metrics import GATEWAY_PUBLISHED
+from infra.telemetry.traces import span, trace_headers
 from portfolio import Book, Outcome
 from portfolio.events import Event
 from streams.account_log import Rejected
@@ -192,11 +195,19 @@ class AccountLog:
             await self._publish_page(events[:middle])
             await self._publish_page(events[middle:])
             return
+        known: dict[str, str | int] = {
+            "account": self._account.name,
+            "events": len(events),
+            "exchange_time_us": events[-1].time_us,
+        }
         try:
-            await self._producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=self._key)
+            with span("gateway", SpanKind.PRODUCER, attributes=known):
+                await self._producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=self._key, headers=trace_headers())
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log did not take a page of {len(events)}: {error!r}") from error
         self.published.add_new(events)
+        for event in events:
+            GATEWAY_PUBLISHED.labels(self._account.name, event.__struct_config__.tag).inc()
 
     async def keep_raw(self, frame: str | bytes, reason: str, time_us: int) -> None:
         """Keep a frame of the user stream that could not be read, as a dead letter.

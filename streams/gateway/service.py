@@ -8,11 +8,13 @@ from infra.binance.rest import BinanceRest
 from infra.binance.venue import Venue
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
+from infra.telemetry.sharing import share_metrics
 from streams.creation import ensure_topics
 from streams.gateway.follower import AccountFollower
 from streams.gateway.market import SharedMarket
 from streams.gateway.marks import MarksFeed
 from streams.gateway.status import GatewayState, GatewayStatus, StatusWriter
+from streams.gateway.telemetry import GatewayMeter
 from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS, EXECUTIONS, MARKS
 
 log = logging.getLogger(__name__)
@@ -68,12 +70,14 @@ class Gateway:
         await ensure_topics(self._settings, on_wait=log.info, specs=(ACCOUNT_EVENTS, MARKS, EXECUTIONS, DEAD_LETTERS))
         writer = StatusWriter(self._settings, self.statuses)
         failed = asyncio.Event()
+        meter = GatewayMeter(self.statuses, self._market.rest.venue.weights)
         marks = MarksFeed(settings=self._settings, market=self._market, held=self._held)
         work = [
             *(follower.run(failed) for follower in self._followers),
             marks.run(),
             self._tell(writer, marks),
             self._watch(failed),
+            share_metrics(self._settings.redis_dsn, "gateway", meter.collect),
         ]
         tasks = [asyncio.create_task(each) for each in work]
         try:

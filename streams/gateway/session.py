@@ -19,6 +19,7 @@ from streams.gateway.log import AccountLog
 from streams.gateway.market import SharedMarket
 from streams.gateway.status import GatewayState, GatewayStatus
 from streams.gateway.sync import FullSync, SyncUnsettled
+from streams.gateway.telemetry import count_received
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class Sessions:
             event = found
         if isinstance(event, Notice) and event.kind is NoticeKind.UNKNOWN:
             await self._keep_raw(frame, f"unknown event {event.name!r}", account_log)
+        count_received(self._account.name, event)
         inbox.put(event)
 
     async def _decode_new_listing(
