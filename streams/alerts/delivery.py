@@ -15,6 +15,7 @@ from infra.alert_file import TargetTable, open_target
 from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.notifications import Message, NotDelivered
+from infra.telemetry.metrics import ALERTS_MESSAGES
 from portfolio.alerts.durations import DAY_US
 from portfolio.alerts.engine import Alert
 from portfolio.alerts.rules import Severity
@@ -96,12 +97,14 @@ class Delivery:
         try:
             await asyncio.to_thread(send, self.target, message_of(alerts))
         except (NotDelivered, RemediableError) as error:
+            ALERTS_MESSAGES.labels(self._name, "failed").inc()
             wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
             log.warning(
                 "target %s was not told of %d alerts (%s); again in %.0f s", self._name, len(alerts), error, wait_s
             )
             await asyncio.sleep(wait_s)
             return False
+        ALERTS_MESSAGES.labels(self._name, "told").inc()
         log.info("target %s was told of %s", self._name, ", ".join(alert.id for alert in alerts))
         return True
 

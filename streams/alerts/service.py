@@ -19,6 +19,7 @@ from infra.alert_file import AlertConfig, load_alert_config
 from infra.backoff import backoff_s
 from infra.errors import RemediableError
 from infra.settings import Settings
+from infra.telemetry.sharing import share_metrics
 from streams.alerts.watch import OBSERVED
 from streams.alerts.watcher import STATE_PARTITION, Watcher
 from streams.connection import client_options
@@ -42,6 +43,15 @@ async def run_alerts(settings: Settings) -> None:
     """
     config = load_alert_config(settings)
     await ensure_topics(settings, on_wait=log.warning, specs=(*OBSERVED, ALERTS, ALERT_STATE))
+    sharing = asyncio.create_task(share_metrics(settings.redis_dsn, "alerts"))
+    try:
+        await _watch_persistently(settings, config)
+    finally:
+        sharing.cancel()
+        await asyncio.gather(sharing, return_exceptions=True)
+
+
+async def _watch_persistently(settings: Settings, config: AlertConfig) -> None:
     attempt = 0
     while True:
         started = time.monotonic()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,7 +16,9 @@ from infra.errors import RemediableError
 from infra.postgres.configuration import note_configuration
 from infra.postgres.errors import DatabaseError
 from infra.settings import Settings
+from infra.telemetry.metrics import ALERTS_OPEN, ALERTS_WATCHING
 from portfolio.alerts.engine import Alert
+from portfolio.alerts.rules import Severity
 from streams.alerts.copy import AlertCopy
 from streams.alerts.delivery import Told
 from streams.alerts.records import (
@@ -98,6 +101,8 @@ class Watcher:
                     tasks.create_task(follow_gateways(settings, watch))
                     tasks.create_task(follow_prices(settings, watch))
             finally:
+                ALERTS_WATCHING.set(0)
+                ALERTS_OPEN.clear()
                 await self._telling.close()
 
     async def _restore_state(self) -> None:
@@ -161,6 +166,12 @@ class Watcher:
                 pass
         return told
 
+    def _measure(self) -> None:
+        ALERTS_WATCHING.set(1)
+        raised = Counter(alert.severity for alert in self._watch.engine.open_alerts)
+        for severity in Severity:
+            ALERTS_OPEN.labels(severity.value).set(raised[severity])
+
     async def _observe(self, observed: AIOKafkaConsumer) -> None:
         evaluated = kept = time.monotonic()
         while True:
@@ -173,6 +184,7 @@ class Watcher:
             if now - evaluated >= _EVALUATION_INTERVAL_S:
                 evaluated = now
                 await self._publish_alerts(self._watch.evaluate(time.time_ns() // 1_000))
+                self._measure()
             if now - kept >= _KEEP_INTERVAL_S:
                 kept = now
                 await self._keep()

@@ -25,6 +25,7 @@ from infra.postgres.executions import (
     Progress,
     wanted_for,
 )
+from infra.telemetry.metrics import EXECUTIONS_FINDINGS
 from streams.executions.comparison import Comparison, Verdict, compare
 from streams.executions.records import FindingRecord, finding_records
 from streams.topics import EXECUTION_FINDINGS
@@ -111,6 +112,8 @@ class Checker:
         if findings:
             await self._store.mark_published(findings)
         for each in findings:
+            change = "raised" if each.cleared_time_us is None else "cleared"
+            EXECUTIONS_FINDINGS.labels(each.finding, change).inc()
             level = logging.WARNING if each.cleared_time_us is None else logging.INFO
             log.log(level, "account %s: %s%s: %s", each.account, "cleared: " if each.cleared_time_us else "",
                     each.finding, each.detail)  # fmt: skip

@@ -19,6 +19,8 @@ from infra.postgres.executions import ExecutionStore
 from infra.redis.client import RedisAway
 from infra.redis.events import ChannelMessage, StreamEntry, StreamReader, subscribed
 from infra.settings import Settings
+from infra.telemetry.metrics import EXECUTIONS_CARRIED
+from infra.telemetry.sharing import share_metrics
 from streams.creation import ensure_topics
 from streams.executions.check import Checker
 from streams.executions.decoding import UnreadableExecution, decode_execution, place_of, raw_value
@@ -75,6 +77,7 @@ async def run_executions(settings: Settings, *, consumer: str, claim_after_s: fl
                 group.create_task(carrier.carry_streams(consumer, claim_after_s))
             if settings.execution_channels:
                 group.create_task(carrier.carry_channels())
+            group.create_task(share_metrics(settings.redis_dsn, "executions"))
             group.create_task(run_sink(settings, store))
             group.create_task(checker.run(producer))
     finally:
@@ -146,10 +149,13 @@ class _Carrier:
         try:
             execution = decode_execution(announced, self._account)
         except UnreadableExecution as error:
+            EXECUTIONS_CARRIED.labels("dead_letter").inc()
             return _dead_letter(announced, str(error))
         if execution is None:
+            EXECUTIONS_CARRIED.labels("ignored").inc()
             log.debug("%s: no execution", place_of(announced))
             return None
+        EXECUTIONS_CARRIED.labels("carried").inc()
         return _Record(EXECUTIONS.name, execution.account.encode(), execution_records.encode(execution))
 
 
