@@ -93,14 +93,15 @@ class Faults:
             before: The process that the part was then.
         """
         await self._back(fault, before)
-        moment, sequences = time.monotonic(), dict(self._watch.sequences)
+        # The exchange runs on this machine, and its clock is wrong only while it jumps.
+        moment_us, sequences = time.time_ns() // 1_000, dict(self._watch.sequences)
         match fault.target:
             case "postgres":
                 await self._until_answered(lambda client: self._has_stored(client, sequences))
             case "redis":
                 await self._until_answered(_reaches_redis)
             case _:
-                await _until(lambda: self._watch.has_news_since(moment))
+                await _until(lambda: self._watch.has_news_since(moment_us))
 
     async def _back(self, fault: PlannedFault, before: int | None) -> None:
         if fault.kind is FaultKind.FULL_DISK:
