@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import access_of
 from api.revalidation import is_known
 from infra.postgres.errors import DatabaseError
+from infra.telemetry.metrics import API_CACHE
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class AnswerCache:
             "gzip" in headers.get("Accept-Encoding", ""),
         )
         answer = self._find(key, version)
+        API_CACHE.labels("answers", "miss" if answer is None else "hit").inc()
         if answer is None:
             answer = await self._computed(key, version, scope, receive, send)
         if answer is not None:

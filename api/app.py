@@ -21,19 +21,23 @@ from api.authentication import Authenticator
 from api.dependencies import Services
 from api.examples import add_examples
 from api.live.hub import Hub
-from api.routes import admin, books, curves, health, metrics, portfolio, stream
+from api.routes import admin, books, curves, health, metrics, monitoring, portfolio, stream
+from api.telemetry import REQUEST_ID, ApiMeter, RequestTelemetry
 from api.throttle import Throttle
 from infra.postgres.reader import Reader
 from infra.redis.access import AccessNotes
 from infra.redis.client import RedisClient
 from infra.redis.live import LiveFeed
 from infra.settings import Settings
+from infra.telemetry.sharing import MetricsStore, share_metrics
 
 _DASHBOARD: Final = Path(__file__).parent / "dashboard"
 
 # Smaller answers fit in one packet as they are; higher levels cost more time than they save on the way.
 _COMPRESSED_FROM_BYTES: Final = 1_024
 _COMPRESSION_LEVEL: Final = 4
+
+_ROUTES: Final = (portfolio, curves, books, stream, metrics, monitoring, health, admin)
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -62,17 +66,24 @@ def create_app(settings: Settings) -> FastAPI:
     notes = AccessNotes(settings.redis_dsn)
     throttle = Throttle(settings.redis_dsn, notes, requests_per_minute=settings.api_rate_per_minute)
     hub = Hub(LiveFeed(settings.redis_dsn), services.reader.log_positions)
+    meter, store = ApiMeter(services, hub), MetricsStore(settings.redis_dsn)
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = services
         app.state.hub = hub
-        handing_on = asyncio.create_task(hub.run(), name="live feed")
+        app.state.meter, app.state.metrics = meter, store
+        running = [
+            asyncio.create_task(hub.run(), name="live feed"),
+            asyncio.create_task(share_metrics(settings.redis_dsn, "api", meter.collect), name="metrics"),
+        ]
         try:
             yield
         finally:
-            handing_on.cancel()
-            await asyncio.gather(handing_on, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await store.close()
             await throttle.close()
             await notes.close()
             await services.reader.close()
@@ -88,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     revalidation.install(app)
-    for module in (portfolio, curves, books, stream, metrics, health, admin):
+    for module in _ROUTES:
         app.include_router(module.router)
     add_examples(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
@@ -106,11 +117,16 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=sorted(settings.cors_origins),
             allow_methods=["GET"],
-            allow_headers=["Authorization", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag", "Link", "X-Log-Position", "X-Next-Cursor"],
+            allow_headers=["Authorization", "If-None-Match", "Last-Event-ID", REQUEST_ID],
+            expose_headers=["ETag", "Link", "X-Log-Position", "X-Next-Cursor", REQUEST_ID],
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestTelemetry, templates=_templates())
     return app
+
+
+def _templates() -> list[str]:
+    return ["/openapi.json", *(route.path for module in _ROUTES for route in module.router.routes)]
 
 
 class SecurityHeaders:

@@ -156,6 +156,18 @@ def visible(connection: HTTPConnection, account: str | None) -> Collection[str] 
     return (account,)
 
 
+def require_all_accounts(connection: HTTPConnection) -> None:
+    """Let a request go on only if it may see every account, for what cannot be told of some only.
+
+    Raises:
+        ProblemError: It may see some accounts only.
+    """
+    if access_of(connection).accounts is not None:
+        raise ProblemError(
+            HTTPStatus.FORBIDDEN, "This is of all accounts, and the key may see some only; use one for all accounts."
+        )
+
+
 def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:
     """The request for data that is being answered.
 

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Final
 
 from api.live.messages import Message
+from infra.telemetry.metrics import API_LIVE_LEFT_OUT
 
 EVENTS_MAX: Final = 1_000
 """Events of their own (trades, alerts) that wait for a reader; beyond it the oldest are left out, and that is told."""
@@ -46,6 +47,7 @@ class Subscription:
             if len(self._events) > EVENTS_MAX:
                 self._events.popleft()
                 self._left_out += 1
+                API_LIVE_LEFT_OUT.inc()
         self._arrived.set()
 
     def close(self) -> None:

@@ -1,15 +1,13 @@
 """`/admin`: the state of the pipeline, and what the service keeps of itself."""
 
-from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 
 from api import records, schemas
-from api.access import access_of
 from api.cursors import CursorQuery, offer_next, place_of
-from api.dependencies import LIMIT_MAX, AccountQuery, Call, CallOf, ServicesOf, visible
-from api.problems import RESPONSES, ProblemError
+from api.dependencies import LIMIT_MAX, AccountQuery, CallOf, ServicesOf, require_all_accounts, visible
+from api.problems import RESPONSES
 from api.status import followed, status_of
 from infra.postgres.alerts import newest_alerts
 from infra.postgres.audit_reader import newest_entries
@@ -110,7 +108,7 @@ async def dead_letters(
     cursor: CursorQuery = None,
 ) -> list[schemas.DeadLetterLine]:
     """Records that could not be read or booked, newest first."""
-    _require_all_accounts(call)
+    require_all_accounts(call.request)
     after = place_of(call, cursor, LetterKey)
     async with call.services.reader.connection() as connection:
         found = await newest_letters(connection, limit=limit + 1, after=after, topic=topic)
@@ -122,12 +120,5 @@ async def dead_letters(
 @router.get("/config", responses=_FORBIDDEN)
 async def config(call: CallOf) -> list[schemas.Setting]:
     """The settings that this process runs with; secrets are masked."""
-    _require_all_accounts(call)
+    require_all_accounts(call.request)
     return [records.setting(row) for row in setting_rows(call.services.settings)]
-
-
-def _require_all_accounts(call: Call) -> None:
-    if access_of(call.request).accounts is not None:
-        raise ProblemError(
-            HTTPStatus.FORBIDDEN, "This is of all accounts, and the key may see some only; use one for all accounts."
-        )

@@ -24,6 +24,7 @@ from infra.postgres.lines import SymbolLine
 from infra.postgres.pages import EventKey, PositionKey
 from infra.postgres.performance import performance_of
 from infra.postgres.view import View, log_positions
+from infra.telemetry.metrics import API_CACHE
 from portfolio.performance import Performance
 
 router = APIRouter(prefix="/portfolio", tags=["portfolio"], responses=DATA_RESPONSES)
@@ -139,7 +140,9 @@ async def _performance_cached(services: Services, view: View, period: str) -> Pe
     states = tuple(view.accounts.values())
     prices = ",".join(str(state.valued_time_us) for state in states)
     key = f"portfolio:api:performance:1:{period}:{log_positions(states)}:{prices}"
-    if (kept := await services.redis.cached(key)) is not None:
+    kept = await services.redis.cached(key)
+    API_CACHE.labels("figures", "miss" if kept is None else "hit").inc()
+    if kept is not None:
         return _performance_decoder.decode(kept)
     measured = await performance_of(view, period)
     await services.redis.keep(key, _performance.encode(measured), seconds=_CACHE_SECONDS)

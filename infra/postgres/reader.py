@@ -1,7 +1,8 @@
 """The reader: answers from one consistent snapshot of the database, and never writes."""
 
 import logging
-from collections.abc import AsyncIterator, Collection
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +16,7 @@ from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.past import Moment, PastView, books_at
 from infra.postgres.revisions import current_revision, newest_revision
 from infra.postgres.view import View, log_positions
+from infra.telemetry.metrics import READER_WAIT
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,12 @@ class Reader:
         self._pool_size_max = pool_size_max
         self._pool: asyncpg.Pool | None = None
         self._versions: asyncpg.Connection | None = None
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """How many connections there are, by state: in use, idle, and at most."""
+        size, idle = (0, 0) if self._pool is None else (self._pool.get_size(), self._pool.get_idle_size())
+        return {"in_use": size - idle, "idle": idle, "max": self._pool_size_max}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -154,7 +162,9 @@ class Reader:
                     "timezone": "UTC",
                 },
             )
+        began_s = time.perf_counter()
         async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+            READER_WAIT.observe(time.perf_counter() - began_s)
             yield connection
 
 

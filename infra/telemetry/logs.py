@@ -37,6 +37,11 @@ def log_context(**fields: str) -> Iterator[None]:
         _context.reset(token)
 
 
+def keep_log_context(**fields: str) -> None:
+    """Add fields to every line that the running task logs from now on."""
+    _context.set({**_context.get(), **fields})
+
+
 class TextFormatter(logging.Formatter):
     """Lines for people: the message, and behind it what is known of its cause."""
 

@@ -299,7 +299,10 @@ API_LIVE_LEFT_OUT: Final = Counter(
     "portfolio_api_live_left_out", "Events that slow clients of the live stream were not told of.", registry=API
 )
 API_CACHE: Final = Counter(
-    "portfolio_api_cache_reads", "Looks into the cache: hit, miss, or away (Redis is).", ("outcome",), registry=API
+    "portfolio_api_cache_reads",
+    "Looks into a cache, answers (kept by this process) or figures (kept in Redis): hit or miss.",
+    ("cache", "outcome"),
+    registry=API,
 )
 
 

@@ -86,7 +86,9 @@ class MetricsStore:
             self._is_away = False
 
     async def remove(self, name: ProcessName) -> None:
-        """Forget a process that ends."""
+        """Forget a process that ends; while Redis is away it is forgotten by itself."""
+        if self._is_away:
+            return
         try:
             async with asyncio.timeout(_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.delete(name.key)

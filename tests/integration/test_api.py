@@ -602,4 +602,4 @@ def test_every_route_is_documented() -> None:
     page = (EXAMPLES_PATH.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`GET (/[a-z/{}-]+)`", page)) == paths
     shown = {path.partition("?")[0].replace("BTCUSDT", "{symbol}") for path in EXAMPLES}
-    assert shown == {path for path in paths if not path.startswith("/admin")} - {"/portfolio/stream"}
+    assert shown == {path for path in paths if not path.startswith("/admin")} - {"/portfolio/stream", "/metrics"}
