@@ -129,6 +129,8 @@ async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
     assert (account, reporting) == ("main", "USDT")
     assert Decimal(numbers[0]) > 0
     for path in re.findall(r"http://127\.0\.0\.1:8000(/[^'\s>]+)", README):
+        if path.startswith("/portfolio/stream"):
+            continue  # it has no end; tests of its own read it
         assert await pipeline.get(path)
 
     storm = asyncio.create_task(trade(trader, dice, 60))
