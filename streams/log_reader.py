@@ -1,7 +1,7 @@
 """The log of record read from its beginning by whoever folds it: workers, gateway, and commands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -153,16 +153,18 @@ class PartitionLog:
         keys = {record.key async for batch in self.batches() for record in batch if record.key is not None}
         return {account for key in keys if (account := _account_of(key)) is not None}
 
-    async def has_corrections(self, account: str, start: int) -> bool:
+    async def has_corrections(self, account: str, start: int, known: Container[int] = ()) -> bool:
         """Whether there is a record of an account from an offset on that somebody, not the exchange, is the author of.
 
         Args:
             account: The account.
             start: Where to begin.
+            known: Offsets of records that do not count.
         """
         key = account.encode()
         async for batch in self.batches(start):
-            if any(record.key == key and _AUTHOR in (record.value or b"") for record in batch):
+            authored = (each for each in batch if each.key == key and _AUTHOR in (each.value or b""))
+            if any(each.offset not in known for each in authored):
                 return True
         return False
 

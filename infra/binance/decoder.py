@@ -32,11 +32,6 @@ class NoticeKind(StrEnum):
     UNKNOWN = "unknown"
     """An event that the documentation of this version does not name; kept raw."""
 
-    @property
-    def ends_the_stream(self) -> bool:
-        """Whether nothing more will come on this connection."""
-        return self in {NoticeKind.SERVER_SHUTDOWN, NoticeKind.STREAM_TERMINATED}
-
 
 class ReportedFill(msgspec.Struct, frozen=True):
     """An execution of an order."""

@@ -16,6 +16,7 @@ from infra.binance.rest import BinanceRest
 from portfolio.events import Flow, FlowKind, Reclassification
 from portfolio.money import ZERO
 from streams.gateway.classification import Match, Unclassified, explain, match_flows
+from streams.gateway.log import AccountLog
 from streams.gateway.published import Published, reclassification_id
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,16 @@ class FlowHistories:
         pending = [*published.unclassified.values(), *(_unclassified(flow) for flow in more)]
         now_us = self._rest.exchange_time_us()
         return [_reclassification(match, now_us) for match in match_flows(pending, self._unused(published))]
+
+    async def name_flows(self, account_log: AccountLog) -> None:
+        """Publish the kinds that are known now; what a person has said of a flow meanwhile counts more.
+
+        Raises:
+            LogUnavailable: Kafka did not give or take a record.
+        """
+        if self.reclassifications(account_log.published):
+            await account_log.note_corrections()
+            await account_log.publish(self.reclassifications(account_log.published))
 
     def explaining(
         self, published: Published, gaps: Mapping[str, Decimal], until_us: int, more: Iterable[Flow] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from infra.binance.decoder import Notice, NoticeKind, ReportedBalances, ReportedFill, ReportedFlow
-from infra.binance.errors import RequestRefused, StreamLost
+from infra.binance.errors import RequestRefused
 from infra.binance.rest import BinanceRest
 from infra.binance.times import milliseconds
 from infra.settings import Settings
@@ -115,8 +115,6 @@ class LivePhase:
         items = await self._inbox.take(EVENTS_PER_PAGE_MAX // 2, min(due_s, longest_s))
         await self._log.publish(await self._events(items))
         self.last_event_us = max(self.last_event_us, self._log.published.last_time_us)
-        if any(isinstance(item, Notice) and item.kind.ends_the_stream for item in items):
-            raise StreamLost("the exchange has ended the stream")
         if self._confirmation.is_overdue:
             raise OutOfStep("balances do not follow from what the stream told: something was lost")
         await self._classify_flows()
@@ -185,7 +183,7 @@ class LivePhase:
     async def _classify_flows(self) -> None:
         if self._is_history_read:
             self._is_history_read = False
-            await self._log.publish(self._histories.reclassifications(self._log.published))
+            await self._histories.name_flows(self._log)
 
     # -- balances
 

@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.telemetry.metrics import GATEWAY_PUBLISHED
 from infra.telemetry.traces import span, trace_headers
 from portfolio import Book, Outcome
-from portfolio.events import Event
+from portfolio.events import Event, Reclassification
 from streams.account_log import Rejected
 from streams.connection import client_options
 from streams.gateway.published import Published
@@ -107,6 +107,7 @@ class AccountLog:
         self._producer = producer
         self._key = account.name.encode()
         self._read_up_to = 0
+        self._own_corrections: set[int] = set()
 
     async def recover(self) -> None:
         """Read what the log says of the account, from its beginning to its end at this moment.
@@ -120,6 +121,7 @@ class AccountLog:
             async with open_log(self._settings, number) as whole:
                 book = await whole.fold(self._account.name, partitions, on_step=_note_progress)
                 self._read_up_to = whole.end
+                self._own_corrections.clear()
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
         if book is not None:
@@ -150,8 +152,9 @@ class AccountLog:
         number, _ = await self._partition()
         try:
             async with open_log(self._settings, number) as whole:
-                is_corrected = await whole.has_corrections(self._account.name, self._read_up_to)
+                is_corrected = await whole.has_corrections(self._account.name, self._read_up_to, self._own_corrections)
                 self._read_up_to = whole.end
+                self._own_corrections = {offset for offset in self._own_corrections if offset >= whole.end}
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log cannot be read: {error!r}") from error
         if is_corrected:
@@ -202,9 +205,13 @@ class AccountLog:
         }
         try:
             with span("gateway", SpanKind.PRODUCER, attributes=known):
-                await self._producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=self._key, headers=trace_headers())
+                told = await self._producer.send_and_wait(
+                    ACCOUNT_EVENTS.name, value, key=self._key, headers=trace_headers()
+                )
         except (KafkaError, OSError) as error:
             raise LogUnavailable(f"the log did not take a page of {len(events)}: {error!r}") from error
+        if any(isinstance(event, Reclassification) for event in events):
+            self._own_corrections.add(told.offset)
         self.published.add_new(events)
         for event in events:
             GATEWAY_PUBLISHED.labels(self._account.name, event.__struct_config__.tag).inc()

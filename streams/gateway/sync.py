@@ -106,7 +106,7 @@ class FullSync:
             await self._publish(spool, settled)
             spool.clear()
         self._histories.covered()
-        await self._log.publish(self._histories.reclassifications(published))
+        await self._histories.name_flows(self._log)
         self._inbox.drop_up_to(settled.account.time_us)
         return settled.account.time_us
 

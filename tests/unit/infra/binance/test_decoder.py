@@ -137,7 +137,6 @@ def test_other_events_are_notices_and_keep_what_came(event: dict[str, Any], kind
     assert isinstance(decoded, Notice)
     assert decoded.kind is kind
     assert json.loads(decoded.raw) == event
-    assert kind.ends_the_stream == (kind in {NoticeKind.SERVER_SHUTDOWN, NoticeKind.STREAM_TERMINATED})
 
 
 def test_an_order_list_is_a_notice() -> None:
