@@ -5,7 +5,7 @@ python tests/property/fuzz_decoders.py CORPUS -runs=100000
 
 import sys
 
-import atheris  # type: ignore[import-untyped]  # it has no types
+import atheris
 
 with atheris.instrument_imports(include=["portfolio", "streams", "tests"]):
     from tests.support.decoders import decode_everywhere
