@@ -9,9 +9,9 @@ RUN pip install --no-cache-dir "uv==0.13.9"
 # The dependencies change seldom and are a layer of their own.
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY infra/exchange/data/NOTICE.md infra/exchange/data/
-RUN uv sync --frozen --no-dev --no-install-project
+RUN uv sync --frozen --no-dev --extra tracing --no-install-project
 COPY . .
-RUN uv sync --frozen --no-dev --no-editable
+RUN uv sync --frozen --no-dev --extra tracing --no-editable
 
 FROM python:3.13-slim
 

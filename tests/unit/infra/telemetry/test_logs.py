@@ -51,10 +51,9 @@ def test_extras_are_fields_and_cannot_pretend_to_be_others() -> None:
 
 
 def test_an_exception_stays_in_its_line() -> None:
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as raised:
         int("some text")
-    except ValueError as error:
-        record = line(exc_info=(ValueError, error, error.__traceback__))
+    record = line(exc_info=(raised.type, raised.value, raised.tb))
     assert "ValueError: invalid literal" in as_json(record)["exception"]
 
 
