@@ -14,12 +14,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems, revalidation, schemas
+from api import document, problems, revalidation, schemas
 from api.access import AccessControl, is_loopback
 from api.answer_cache import AnswerCache
 from api.authentication import Authenticator
 from api.dependencies import Services
-from api.examples import add_examples
 from api.live.hub import Hub
 from api.routes import admin, books, curves, health, metrics, monitoring, portfolio, stream
 from api.telemetry import REQUEST_ID, ApiMeter, RequestTelemetry
@@ -101,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
     revalidation.install(app)
     for module in _ROUTES:
         app.include_router(module.router)
-    add_examples(app)
+    document.install(app)
     app.mount("/", StaticFiles(directory=_DASHBOARD, html=True), name="dashboard")
     # The last that is added is the first to see a request.
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=_COMPRESSION_LEVEL)

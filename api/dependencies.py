@@ -17,7 +17,7 @@ from api.revalidation import NotModified, entity_tag, is_known
 from api.schemas import instant_us
 from infra.postgres.past import Moment
 from infra.postgres.reader import Reader
-from infra.postgres.view import View, log_positions
+from infra.postgres.view import View, books_version, log_positions
 from infra.redis.client import RedisClient
 from infra.settings import Settings
 from portfolio import LogPosition
@@ -91,14 +91,15 @@ class Call:
 
     @asynccontextmanager
     async def view(
-        self, account: str | None, *, depends_on: Literal["log", "prices", "points"] = "prices"
+        self, account: str | None, *, depends_on: Literal["books", "prices", "rows"] = "prices"
     ) -> AsyncIterator[View]:
         """Open a consistent view, and name its log positions in the header `X-Log-Position`.
 
         Args:
             account: The one account that is looked at; None: all of them.
-            depends_on: What an answer is as old as: the log; the log and the prices; or also points of the equity
-                curve, which may arrive late, so that the route calls `tag` itself when it has read them.
+            depends_on: What an answer is made of: the books; the books and the newest prices; or also rows that change
+                while these stay what they are (points of the equity curve that arrive late, the strategies that
+                fills are attributed to), so that the route calls `tag` itself when it has read them.
 
         Raises:
             ProblemError: There is no such account.
@@ -109,12 +110,11 @@ class Call:
             if not is_account:
                 raise ProblemError(HTTPStatus.NOT_FOUND, _NO_ACCOUNT.format(account=account))
             states = tuple(view.accounts.values())
-            positions = quote(log_positions(states), safe="@:,")
-            self.response.headers["X-Log-Position"] = positions
-            if depends_on == "log":
-                self.tag(positions)
+            self.response.headers["X-Log-Position"] = quote(log_positions(states), safe="@:,")
+            if depends_on == "books":
+                self.tag(books_version(states))
             elif depends_on == "prices":
-                self.tag(positions, *(state.valued_time_us for state in states))
+                self.tag(books_version(states), *(state.valued_time_us for state in states))
             yield view
 
     def tag(self, *of: object) -> None:

@@ -5,10 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-
-from api.schemas import Problem
-
 EXAMPLES_PATH = Path(__file__).parent / "examples.json"
 
 
@@ -21,24 +17,14 @@ def examples() -> dict[str, Any]:
     return found
 
 
-def add_examples(app: FastAPI) -> None:
-    """Show each example at its route, and the problem document at its schema."""
-    by_path = {request.partition("?")[0]: (request, answer) for request, answer in examples().items()}
-    make_openapi = app.openapi
-
-    def with_examples() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        document = make_openapi()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        for path, (request, answer) in by_path.items():
-            template = next(name for name in document["paths"] if _matches(name, path))
-            content = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]
-            content["example"] = answer
-            content["x-example-request"] = request
-        return document
-
-    app.openapi = with_examples  # type: ignore[method-assign]
+def add_examples(document: dict[str, Any]) -> None:
+    """Show each example at its route."""
+    for request, answer in examples().items():
+        path = request.partition("?")[0]
+        template = next(name for name in document["paths"] if _matches(name, path))
+        content = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]
+        content["example"] = answer
+        content["x-example-request"] = request
 
 
 def _matches(template: str, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the sink tells the live feed of, once it is stored: the same records as on the topics, and trades."""
+"""What the live feed is told of, once it is stored: the same records as on the topics, and trades."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,8 +6,10 @@ from typing import Final
 
 from infra.redis.client import RedisAway
 from infra.redis.live import LiveEntry, LiveFeed
+from portfolio.alerts.engine import Alert
 from portfolio.events import Fill
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
+from streams.alerts.records import AlertRecord, encode_alert_record
 from streams.records import (
     BalanceRecord,
     PnlRecord,
@@ -42,9 +44,16 @@ class LiveTeller:
         await self._feed.close()
 
     async def tell(self, updates: Sequence[LedgerUpdate], snapshots: Sequence[AccountSnapshot]) -> None:
-        """Tell what has been stored."""
+        """Tell what has been stored of the books."""
+        await self._add([*_of_updates(updates), *_of_marks(snapshots)])
+
+    async def tell_alerts(self, alerts: Iterable[Alert]) -> None:
+        """Tell how alerts are now."""
+        await self._add([_of_alert(alert) for alert in alerts])
+
+    async def _add(self, entries: Sequence[LiveEntry]) -> None:
         try:
-            await self._feed.add([*_of_updates(updates), *_of_marks(snapshots)])
+            await self._feed.add(entries)
         except RedisAway as error:
             if not self._is_away:
                 logger.warning("the live feed is not told, Redis is away: %s", error)
@@ -74,6 +83,11 @@ def _of_updates(updates: Iterable[LedgerUpdate]) -> Iterable[LiveEntry]:
 def _of_marks(snapshots: Iterable[AccountSnapshot]) -> Iterable[LiveEntry]:
     newest = {snapshot.account: snapshot for snapshot in snapshots}
     return [_pnl(PnlRecord(cause="marks", snapshot=snapshot)) for snapshot in newest.values()]
+
+
+def _of_alert(alert: Alert) -> LiveEntry:
+    data = encode_alert_record(AlertRecord(alert=alert))
+    return LiveEntry("", "alerts", alert.account, f"{alert.account}:{alert.id}", data)
 
 
 def _pnl(record: PnlRecord) -> LiveEntry:

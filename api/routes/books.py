@@ -36,7 +36,7 @@ async def flows(
 ) -> Listed[schemas.CashFlow]:
     """What was paid in and out, newest first."""
     after = place_of(call, cursor, EventKey)
-    async with call.view(account, depends_on="log") as view:
+    async with call.view(account, depends_on="books") as view:
         page = await view.flows(limit=limit, after=after)
         offer_next(call, page.last)
         return shaped(call, shape, schemas.CashFlow, [answers.cash_flow(line) for line in page.lines])
@@ -45,7 +45,7 @@ async def flows(
 @router.get("/fees")
 async def fees(call: CallOf, account: AccountQuery = None) -> schemas.Fees:
     """What trading has cost, by the asset that it was paid in and by symbol. Several accounts are added up."""
-    async with call.view(account, depends_on="log") as view:
+    async with call.view(account, depends_on="books") as view:
         reporting = common_reporting(call.services, view)
         return answers.fees(list(view.accounts.values()), await view.fees(), await view.symbols(), reporting)
 

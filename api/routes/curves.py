@@ -39,7 +39,7 @@ async def equity(
 ) -> Listed[schemas.EquityPoint]:
     """The equity curve, in order of time; its last point is at the newest prices."""
     require_known(period)
-    async with call.view(account, depends_on="points") as view:
+    async with call.view(account, depends_on="rows") as view:
         curve = await _equity_curve(call, view, period, points if timeframe is None else CANDLES_MAX)
         call.tag(*curve)
         told = [schemas.EquityPoint(time=time_us, equity=value) for time_us, value in _spaced(curve, timeframe)]
@@ -56,7 +56,7 @@ async def equity_candles(
 ) -> Listed[schemas.Candle]:
     """Candles of the equity, in order of time."""
     require_known(period)
-    async with call.view(account, depends_on="points") as view:
+    async with call.view(account, depends_on="rows") as view:
         curve = await _equity_curve(call, view, period, CANDLES_MAX)
         call.tag(*curve)
         return shaped(call, shape, schemas.Candle, candles_of(curve, timeframe))

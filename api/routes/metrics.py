@@ -67,9 +67,11 @@ async def benchmark(
 @router.get("/by-strategy", response_model=list[schemas.StrategyPnl], responses=SHAPES)
 async def by_strategy(call: CallOf, shape: ShapeOf, account: AccountQuery = None) -> Listed[schemas.StrategyPnl]:
     """What the fills of each strategy have realized, best first."""
-    async with call.view(account, depends_on="log") as view:
+    async with call.view(account, depends_on="rows") as view:
         reporting = common_reporting(call.services, view)
-        rows = [answers.strategy(line, reporting) for line in await strategy_lines(view)]
+        lines = await strategy_lines(view)
+        call.tag(reporting, *lines)
+        rows = [answers.strategy(line, reporting) for line in lines]
         return shaped(call, shape, schemas.StrategyPnl, rows)
 
 

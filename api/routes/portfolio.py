@@ -23,7 +23,7 @@ from api.tabular import SHAPES, Listed, ShapeOf, shaped
 from infra.postgres.lines import SymbolLine
 from infra.postgres.pages import EventKey, PositionKey
 from infra.postgres.performance import performance_of
-from infra.postgres.view import View, log_positions
+from infra.postgres.view import View, books_version
 from infra.telemetry.metrics import API_CACHE
 from portfolio.performance import Performance
 
@@ -129,8 +129,9 @@ async def trade_history(
 ) -> Listed[schemas.Trade]:
     """Fills, newest first."""
     after = place_of(call, cursor, EventKey)
-    async with call.view(account, depends_on="log") as view:
+    async with call.view(account, depends_on="rows") as view:
         page = await view.fills(symbol=_upper(symbol), limit=limit, after=after)
+        call.tag(books_version(tuple(view.accounts.values())), *((line.strategy, line.cycle_id) for line in page.lines))
         offer_next(call, page.last)
         return shaped(call, shape, schemas.Trade, [answers.trade(line) for line in page.lines])
 
@@ -139,7 +140,7 @@ async def _performance_cached(services: Services, view: View, period: str) -> Pe
     """Measure, or take what was measured of the same books at the same prices."""
     states = tuple(view.accounts.values())
     prices = ",".join(str(state.valued_time_us) for state in states)
-    key = f"portfolio:api:performance:1:{period}:{log_positions(states)}:{prices}"
+    key = f"portfolio:api:performance:2:{period}:{books_version(states)}:{prices}"
     kept = await services.redis.cached(key)
     API_CACHE.labels("figures", "miss" if kept is None else "hit").inc()
     if kept is not None:

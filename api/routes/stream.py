@@ -42,6 +42,7 @@ LastIdQuery = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {"description": "Events until the client leaves", "content": {_MEDIA_TYPE: {}}},
+        404: RESPONSES[404],
         422: RESPONSES[422],
     },
 )

@@ -18,6 +18,7 @@ from infra.postgres.pages import TIME_US_MAX, Page, PositionKey, page_of
 from infra.postgres.rows import decode_events
 from infra.postgres.view import PositionFilter, SymbolTotal, View, symbol_lines
 from portfolio import Book, Event, LogPosition, decode_book, fold, new_book
+from portfolio.book import book_checksum, encode_book
 from portfolio.snapshots import BalanceSnapshot, PositionSnapshot, describe_account, describe_balances, describe_open
 from portfolio.valuation import value_book
 
@@ -170,6 +171,7 @@ def _state_of(present: AccountState, book: Book) -> AccountState:
         max_drawdown=told.max_drawdown,
         book_marks=marks,
         marks=marks,
+        checksum=book_checksum(encode_book(book)),
     )
 
 

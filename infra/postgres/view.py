@@ -183,6 +183,18 @@ def log_positions(accounts: Sequence[AccountState]) -> str:
     return ",".join(f"{state.account}@{state.log_partition}:{state.log_offset}" for state in accounts)
 
 
+def books_version(accounts: Sequence[AccountState]) -> str:
+    """What the books of accounts are: two answers that are made of the same version alone are the same.
+
+    A log position alone does not say so: a time within a record ends between its events, and a trade correction or a
+    rebuild by another version of the ledger counts the same events anew.
+    """
+    return ",".join(
+        f"{each.account}@{each.log_partition}:{each.log_offset}:{each.sequence}:{each.revision}:{each.checksum}"
+        for each in accounts
+    )
+
+
 class SymbolTotal(NamedTuple):
     """What the fills and flows of a symbol have come to; reporting currency."""
 

@@ -72,7 +72,12 @@ PROGRESS_KEY = b"progress"
 def alert_output(record: AlertTopicRecord, partitions: int) -> Output:
     """The record as it is published: in the partition of its account, so that an account's alerts are in order."""
     key, account = _key_and_account(record)
-    return Output(ALERTS.name, key.encode(), _encoder.encode(record), partition_of(account, partitions))
+    return Output(ALERTS.name, key.encode(), encode_alert_record(record), partition_of(account, partitions))
+
+
+def encode_alert_record(record: AlertTopicRecord) -> bytes:
+    """The record as it is on the wire."""
+    return _encoder.encode(record)
 
 
 def _key_and_account(record: AlertTopicRecord) -> tuple[str, str]:
@@ -86,7 +91,7 @@ def _key_and_account(record: AlertTopicRecord) -> tuple[str, str]:
 
 
 def decode_alert_record(value: bytes | None) -> AlertTopicRecord:
-    """The inverse of what `alert_output` encodes.
+    """The inverse of `encode_alert_record`.
 
     Raises:
         UnreadableRecord: It is no record of this topic.

@@ -104,6 +104,7 @@ class Watcher:
                 ALERTS_WATCHING.set(0)
                 ALERTS_OPEN.clear()
                 await self._telling.close()
+                await self._copy.close()
 
     async def _restore_state(self) -> None:
         async with reading(self._settings, [STATE_PARTITION]) as state:
@@ -122,7 +123,7 @@ class Watcher:
         alerts.assign(partitions_of([ALERTS], self._settings))
         acknowledgements: list[AcknowledgementRecord] = []
         async for record in until_now(alerts):
-            match told := self._taken_in(record):
+            match told := self._taken_in(record, is_news=False):
                 case AlertRecord():
                     self._watch.engine.restore(told.alert)
                 case AcknowledgementRecord():
@@ -148,7 +149,9 @@ class Watcher:
         self._watch.observe(record)
         self._progress[f"{record.topic}:{record.partition}"] = record.offset + 1
 
-    def _taken_in(self, record: ConsumerRecord) -> AlertRecord | AcknowledgementRecord | SilenceRecord | None:
+    def _taken_in(
+        self, record: ConsumerRecord, *, is_news: bool
+    ) -> AlertRecord | AcknowledgementRecord | SilenceRecord | None:
         """Hand a record of `portfolio.alerts` on to targets, Postgres and the engine's silences."""
         try:
             told = decode_alert_record(record.value)
@@ -157,10 +160,10 @@ class Watcher:
             return None
         match told:
             case AlertRecord(alert=alert):
-                self._copy.put(alert)
+                self._copy.put(alert, is_news=is_news)
                 self._telling.put(Told(f"{record.topic}:{record.partition}", record.offset, alert))
             case SilenceRecord(silence=silence):
-                self._copy.put(silence)
+                self._copy.put(silence, is_news=is_news)
                 self._watch.engine.silence(silence)
             case AcknowledgementRecord():
                 pass
@@ -202,7 +205,7 @@ class Watcher:
         while True:
             for records in (await alerts.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:
-                    told = self._taken_in(record)
+                    told = self._taken_in(record, is_news=True)
                     if isinstance(told, AcknowledgementRecord):
                         changed = self._watch.engine.acknowledge(told.alert_id, told.by, told.time_us)
                         await self._publish_alerts(changed)

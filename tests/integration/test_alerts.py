@@ -20,6 +20,7 @@ from infra.embedded.checks import free_port
 from infra.postgres.alerts import newest_alerts
 from infra.postgres.audit import connected
 from infra.postgres.migrate import migrate
+from infra.redis.live import LiveFeed
 from infra.settings import Settings
 from portfolio import BalanceReport, Fill, Flow, FlowKind, Side, ValuationPoint, amount
 from portfolio.alerts.engine import Alert
@@ -293,6 +294,12 @@ async def _it_is_copied(world: World) -> None:
             )  # fmt: skip
 
         await eventually(is_there)
+        live = LiveFeed(world.settings.redis_dsn)
+        told = {entry.key: json.loads(entry.data)["alert"] for entry in await live.after("0-0", wait=False)}
+        await live.close()
+        for one in await newest_alerts(connection, limit=100):
+            if one.account == world.account:
+                assert told[f"{one.account}:{one.id}"]["status"] == one.status, "the live feed is told the same"
 
 
 LOSS = '[alerts.rules.a-loss]\nkind = "loss"\namount = {}\nperiod = "7d"\n'

@@ -96,6 +96,12 @@ async def sample(url: str, serve: OpenClient) -> tuple[Client, Journal]:
     return await serve(url), journal
 
 
+async def execute(url: str, statement: str, *values: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement, *values)
+    await connection.close()
+
+
 async def get(client: Client, path: str) -> Any:
     answer = await client.get(path)
     assert answer.status_code == 200, answer.text
@@ -329,6 +335,16 @@ async def test_an_answer_never_mixes_log_positions(url: str, serve: OpenClient) 
 DATA_ROUTES = [path for path in EXAMPLES if not path.startswith("/health")]
 
 
+CONTENT_ROUTES = ("/portfolio/equity", "/metrics/by-strategy")
+"""Their tag is of what they say."""
+PAST_ROUTES = (
+    "/portfolio/overview",
+    "/portfolio/balances",
+    "/portfolio/trade-history",
+    "/portfolio/metrics?period=all",
+)
+
+
 async def again(client: Client, path: str, etag: str) -> httpx.Response:
     return await client.get(path, headers={"If-None-Match": etag})
 
@@ -374,6 +390,56 @@ async def test_a_point_of_the_curve_that_comes_late_is_not_missed(sample: tuple[
     answer = await again(client, "/portfolio/equity?period=1h&points=2000", first.headers["ETag"])
     assert answer.status_code == 200
     assert len(answer.json()) == len(first.json()) + 1
+
+
+@pytest.mark.parametrize("as_of", ["", "as_of=main@3:3"])
+@pytest.mark.parametrize("path", ["/portfolio/trade-history", "/metrics/by-strategy"])
+async def test_whose_fills_they_are_changes_the_tag(
+    sample: tuple[Client, Journal], url: str, path: str, as_of: str
+) -> None:
+    client, _ = sample
+    asked = f"{path}?{as_of}"
+    tags = [(await client.get(asked)).headers["ETag"]]
+    for strategy in ("grid", "dca"):
+        await execute(
+            url,
+            "INSERT INTO fill_attributions VALUES ('main', 'BTCUSDT', 1, 1001, $1, 'c-1', 'e-1') "
+            "ON CONFLICT (account, symbol, trade_id, order_id) DO UPDATE SET strategy = excluded.strategy",
+            strategy,
+        )
+        answer = await again(client, asked, tags[-1])
+        assert answer.status_code == 200, strategy
+        assert strategy in answer.text
+        tags.append(answer.headers["ETag"])
+        assert (await again(client, asked, tags[-1])).status_code == 304
+    assert len(set(tags)) == 3
+
+
+async def test_events_that_are_counted_anew_change_every_tag(
+    url: str, redis_url: str, serve: OpenClient, sample: tuple[Client, Journal]
+) -> None:
+    """As a rebuild by a corrected ledger leaves it: the same log position and prices, another book."""
+    client, keeping = sample[0], await serve(url, redis_url)
+    asked = [path for path in DATA_ROUTES if not path.startswith(CONTENT_ROUTES)]
+    tags = {path: (await client.get(path)).headers["ETag"] for path in asked}
+    await get(keeping, "/portfolio/metrics")
+    await execute(url, "UPDATE accounts SET realized = realized - 1, revision = revision + 1, checksum = $1", "other")
+    same = {path for path, etag in tags.items() if (await again(client, path, etag)).status_code == 304}
+    assert same == set()
+    await get(keeping, "/portfolio/metrics")
+    async with redis.asyncio.from_url(redis_url) as store_:
+        assert len(await store_.keys("portfolio:api:performance:*")) == 2, "figures of other books are not used"
+
+
+async def test_a_correction_changes_what_was_told_of_the_past(sample: tuple[Client, Journal], url: str) -> None:
+    client, _ = sample
+    paths = [f"{path}{'&' if '?' in path else '?'}as_of=main@3:9" for path in PAST_ROUTES]
+    tags = {path: (await client.get(path)).headers["ETag"] for path in paths}
+    for path, etag in tags.items():
+        assert (await again(client, path, etag)).status_code == 304, path
+    await execute(url, "UPDATE accounts SET revision = revision + 1")
+    for path, etag in tags.items():
+        assert (await again(client, path, etag)).status_code == 200, path
 
 
 async def test_what_is_large_is_compressed(sample: tuple[Client, Journal]) -> None:
