@@ -13,13 +13,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from cli.chaos.exchange import ExchangeClient
 from cli.pipeline import api_url
 from infra.settings import Settings
-from portfolio import Book, Fill, LogPosition, encode_book, exact_arithmetic, value_book
+from portfolio import Book, Fill, LogPosition, Outcome, encode_book, exact_arithmetic, value_book
 from portfolio.snapshots import AccountSnapshot
-from streams.account_log import Rejected, fold_record, partition_of
+from streams.account_log import Rejected, partition_of
 from streams.connection import client_options
+from streams.log_reader import open_log
 from streams.records import account_events, pnl_records
 from streams.tables import is_older
-from streams.topics import ACCOUNT_EVENTS, BOOKS_CHANGELOG, PNL, TopicSpec
+from streams.topics import BOOKS_CHANGELOG, PNL, TopicSpec
 
 _HISTORY_MAX = 1_000
 
@@ -96,23 +97,27 @@ async def compare(settings: Settings, account: str, exchange: ExchangeClient) ->
 
 
 async def _fold_log(settings: Settings, account: str) -> _Log:
-    book: Book | None = None
-    published = Counter[FillKey]()
-    differences = []
-    async for message in records_of(settings, account, ACCOUNT_EVENTS):
-        position = LogPosition(message.partition, message.offset)
-        outcome = fold_record(message.key, message.value, position=position, book=book, partitions=settings.partitions)
-        if isinstance(outcome, Rejected):
-            differences.append(f"offset {message.offset} of the log is rejected: {outcome.reason}")
-            continue
-        book = outcome.book
-        events = account_events.decode(message.value).events
-        published.update((fill.symbol, fill.trade_id, fill.order_id) for fill in events if isinstance(fill, Fill))
+    published: dict[int, Counter[FillKey]] = {}
+    rejected: dict[int, str] = {}
+
+    def note(record: ConsumerRecord, step: Outcome | Rejected) -> None:
+        # By offset: where a correction is met, all comes once more.
+        published.pop(record.offset, None)
+        rejected.pop(record.offset, None)
+        if isinstance(step, Rejected):
+            rejected[record.offset] = step.reason
+            return
+        fills = (event for event in account_events.decode(record.value).events if isinstance(event, Fill))
+        published[record.offset] = Counter((fill.symbol, fill.trade_id, fill.order_id) for fill in fills)
+
+    async with open_log(settings, partition_of(account, settings.partitions)) as log:
+        book = await log.fold(account, settings.partitions, on_step=note)
     if book is None:
         raise ConnectionError("the log is empty")
+    differences = [f"offset {offset} of the log is rejected: {reason}" for offset, reason in rejected.items()]
     if (error := value_book(book).identity_error) != 0:
         differences.append(f"the fold of the log is not conserved: it is off by {error}")
-    return _Log(book, published, differences)
+    return _Log(book, sum(published.values(), Counter()), differences)
 
 
 async def _compare_changelog(settings: Settings, book: Book) -> list[str]:

@@ -3,16 +3,17 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
-from cli.chaos.agreement import records_of
+from aiokafka import ConsumerRecord
+
 from infra.settings import Settings
-from portfolio import Book, Fill, LogPosition, exact_arithmetic, value_book
+from portfolio import Book, Fill, Outcome, exact_arithmetic, value_book
 from portfolio.events import ExecutionKind, FlowKind
-from streams.account_log import Rejected, fold_record
+from streams.account_log import Rejected, partition_of
+from streams.log_reader import open_log
 from streams.records import account_events
-from streams.topics import ACCOUNT_EVENTS
 
 _SHOWN = 5
 _UNNAMED = {FlowKind.UNCLASSIFIED, FlowKind.OPENING}
@@ -100,25 +101,26 @@ async def compare(settings: Settings, account: str, books: Mapping[str, Any], be
 
 
 async def _read(settings: Settings, account: str) -> _Log:
-    book: Book | None = None
-    published: list[Execution] = []
-    differences: list[str] = []
-    async for message in records_of(settings, account, ACCOUNT_EVENTS):
-        position = LogPosition(message.partition, message.offset)
-        outcome = fold_record(message.key, message.value, position=position, book=book, partitions=settings.partitions)
-        if isinstance(outcome, Rejected):
-            differences.append(f"offset {message.offset} of the log is rejected: {outcome.reason}")
-            continue
-        book = outcome.book
-        events = account_events.decode(message.value).events
-        fills = [event for event in events if isinstance(event, Fill)]
-        published += [_published(fill) for fill in fills if fill.execution is ExecutionKind.TRADE]
-        differences += [
+    published: dict[int, list[Execution]] = {}
+    differences: dict[int, list[str]] = {}
+
+    def note(record: ConsumerRecord, step: Outcome | Rejected) -> None:
+        # By offset: where a correction is met, all comes once more.
+        published.pop(record.offset, None)
+        if isinstance(step, Rejected):
+            differences[record.offset] = [f"offset {record.offset} of the log is rejected: {step.reason}"]
+            return
+        fills = [event for event in account_events.decode(record.value).events if isinstance(event, Fill)]
+        published[record.offset] = [_published(fill) for fill in fills if fill.execution is ExecutionKind.TRADE]
+        differences[record.offset] = [
             f"{fill.execution} {fill.trade_id} of {fill.symbol} is no trade"
             for fill in fills
             if fill.execution is not ExecutionKind.TRADE
         ]
-    return _Log(book, published, differences)
+
+    async with open_log(settings, partition_of(account, settings.partitions)) as log:
+        book = await log.fold(account, settings.partitions, on_step=note)
+    return _Log(book, [*chain(*published.values())], [*chain(*differences.values())])
 
 
 def _published(fill: Fill) -> Execution:
