@@ -86,22 +86,25 @@ class Faults:
         """Wait until the part does its work again.
 
         For Postgres: every account is there as it was told of on the pnl topic when the part was back. For Redis: the
-        API reaches it. For all others: each account has had a pnl record of something that happened since.
+        API reaches it. For all others: each account has had a pnl record of a new event since; after a lost connection,
+        of one that happened since, for others may have been on their way.
 
         Args:
             fault: What happened.
             before: The process that the part was then.
         """
         await self._back(fault, before)
+        moment, sequences = time.monotonic(), dict(self._watch.sequences)
         # The exchange runs on this machine, and its clock is wrong only while it jumps.
-        moment_us, sequences = time.time_ns() // 1_000, dict(self._watch.sequences)
-        match fault.target:
-            case "postgres":
-                await self._until_answered(lambda client: self._has_stored(client, sequences))
-            case "redis":
-                await self._until_answered(_reaches_redis)
-            case _:
-                await _until(lambda: self._watch.has_news_since(moment_us))
+        moment_us = time.time_ns() // 1_000
+        if fault.target == "postgres":
+            await self._until_answered(lambda client: self._has_stored(client, sequences))
+        elif fault.target == "redis":
+            await self._until_answered(_reaches_redis)
+        elif fault.kind in {FaultKind.DISCONNECT, FaultKind.SILENCE}:
+            await _until(lambda: self._watch.tells_of_events_after(moment_us))
+        else:
+            await _until(lambda: self._watch.has_news_since(moment))
 
     async def _back(self, fault: PlannedFault, before: int | None) -> None:
         if fault.kind is FaultKind.FULL_DISK:

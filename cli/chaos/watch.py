@@ -40,6 +40,7 @@ class PnlWatch:
 
     def __init__(self, accounts: Sequence[str]) -> None:
         self.sequences = dict.fromkeys(accounts, 0)
+        self._last_book_at = dict.fromkeys(accounts, 0.0)
         self._event_times_us = dict.fromkeys(accounts, 0)
         self.begin()
 
@@ -60,8 +61,12 @@ class PnlWatch:
         now = time.monotonic()
         return max(silence.longest_s(now) for silence in self._accounts.values())
 
-    def has_news_since(self, moment_us: int) -> bool:
-        """Whether each account had a record of something that happened after a moment, by the exchange's clock."""
+    def has_news_since(self, moment: float) -> bool:
+        """Whether each account had a record that a new event caused, after a moment of the monotonic clock."""
+        return all(at > moment for at in self._last_book_at.values())
+
+    def tells_of_events_after(self, moment_us: int) -> bool:
+        """Whether each account had a record of an event after a moment, by the exchange's clock."""
         return all(time_us > moment_us for time_us in self._event_times_us.values())
 
     def note(self, value: bytes) -> None:
@@ -72,6 +77,7 @@ class PnlWatch:
         self._accounts[snapshot.account].end(now)
         if snapshot.sequence > self.sequences[snapshot.account]:
             self.sequences[snapshot.account] = snapshot.sequence
+            self._last_book_at[snapshot.account] = now
             self._event_times_us[snapshot.account] = snapshot.event_time_us
 
 
