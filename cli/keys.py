@@ -131,7 +131,10 @@ def _list(found: Sequence[AccessKey], used: dict[str, int], *, as_json: bool) ->
     if not rows:
         print("There are no keys. `portfolio keys create NAME` makes one.")
         return
-    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        # Who is to revoke a key needs the whole of its id.
+        table.add_column(name.replace("_", " "), no_wrap=name == "id", min_width=12 if name == "id" else None)
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)
