@@ -22,7 +22,10 @@ from infra.settings import Settings
 
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-_OWN_ATTRIBUTES: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
+# What logging itself keeps in a record, and uvicorn's message in colours.
+_OWN_ATTRIBUTES: Final = frozenset({
+    *vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message",
+})  # fmt: skip
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=_NOTHING)
 

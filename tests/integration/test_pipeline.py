@@ -6,7 +6,7 @@ import random
 import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.gateway import Trader, eventually, read_log
+from tests.support.monitoring import Collector, Scrape, collecting, json_lines
 from tests.support.pipeline import PipelineProcess, SecondOpinion
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
@@ -29,14 +30,21 @@ ORDERS = (
 
 
 @pytest.fixture
-async def pipeline() -> AsyncIterator[PipelineProcess]:
+async def pipeline(collector: Collector) -> AsyncIterator[PipelineProcess]:
     # Not tmp_path: another pytest run closes its parent directory to others, and as root Postgres is another user.
     with tempfile.TemporaryDirectory(prefix="portfolio-test-", ignore_cleanup_errors=True) as directory:
         process = PipelineProcess(Path(directory), "--no-demo", "--workers", "2")
+        process.environment |= {"PORTFOLIO_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         try:
             yield process
         finally:
             await process.abandon()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as listening:
+        yield listening
 
 
 @pytest.fixture
@@ -94,6 +102,42 @@ async def _nothing_differs(pipeline: PipelineProcess) -> bool:
     return all(Decimal(row["difference"]) == 0 and row["total"] == row["ledger_quantity"] for row in rows)
 
 
+async def monitored(pipeline: PipelineProcess, trader: Trader, collector: Collector) -> None:
+    """What a monitoring system has of an undisturbed pipeline, in which every trade was booked."""
+    trades = (await trader.books())["trades"]
+
+    async def everything_is_told() -> bool:
+        scrape = Scrape(await pipeline.text("/metrics"))
+        return (
+            scrape.processes() == {"gateway", "worker", "executions", "alerts", "api"}
+            and len(scrape.values("portfolio_build_info", process="worker")) == 2
+            and scrape.total("portfolio_ledger_fill_to_pnl_seconds_count") == len(trades)
+            and scrape.total("portfolio_gateway_events_received_total", kind="fill") == len(trades)
+            and len(scrape.values("portfolio_ledger_lag_records")) == pipeline.settings.partitions
+            and len(scrape.values("portfolio_sink_lag_records")) == pipeline.settings.partitions
+            and scrape.total("portfolio_ledger_lag_records") == scrape.total("portfolio_sink_lag_seconds") == 0
+            and scrape.values("portfolio_gateway_state", account="main", state="live") == [1]
+            and scrape.values("portfolio_ledger_differing_assets", account="main") == [0]
+        )
+
+    await eventually(everything_is_told, timeout_s=40)
+    await eventually(lambda: is_traced(collector), timeout_s=30)
+    for part in ("gateway", "worker-1", "worker-2", "api", "executions", "alerts"):
+        lines = json_lines(pipeline.log_file(part))
+        assert {line["process"] for line in lines} == {part.partition("-")[0]}, part
+
+
+async def is_traced(collector: Collector) -> bool:
+    """Whether a whole trace has arrived: each part of the way was caused by the one before."""
+    for trace in collector.whole_traces(("gateway", "ledger", "sink")):
+        by_name = {span.name: span for span in collector.traces()[trace]}
+        gateway, ledger, sink = by_name["gateway"], by_name["ledger"], by_name["sink"]
+        assert (ledger.parent_id, sink.parent_id) == (gateway.span_id, ledger.span_id)
+        assert {gateway.service, ledger.service, sink.service} == {"portfolio-gateway", "portfolio-worker"}
+        return True
+    return False
+
+
 async def readme_consumer_says(pipeline: PipelineProcess) -> str:
     """The first line that the README's consumer of `portfolio.pnl` prints."""
     [code] = re.findall(r"```python\n(import asyncio, json\n.*?)```", README, re.DOTALL)
@@ -114,7 +158,7 @@ async def readme_consumer_says(pipeline: PipelineProcess) -> str:
 
 
 async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
-    pipeline: PipelineProcess, trader: Trader
+    pipeline: PipelineProcess, trader: Trader, collector: Collector
 ) -> None:
     """Trades, flows, a clean stop in the middle, and the death of gateway and worker: no fill lost, none twice."""
     dice = random.Random(20261123)
@@ -124,6 +168,7 @@ async def test_the_api_agrees_with_the_exchange_through_stops_and_kills(
     await trader.withdraw("BTC", "0.01")
     await trade(trader, dice, 10)
     await agreement(pipeline, trader)
+    await monitored(pipeline, trader, collector)
 
     account, *numbers, reporting = (await readme_consumer_says(pipeline)).split()
     assert (account, reporting) == ("main", "USDT")

@@ -93,6 +93,16 @@ class PipelineProcess:
     def output(self) -> str:
         return self._log_path.read_text() if self._log_path.exists() else ""
 
+    def log_file(self, part: str) -> Path:
+        """What a part has logged."""
+        return Path(self.environment["PORTFOLIO_DATA_DIR"]) / "logs" / f"{part}.log"
+
+    async def text(self, path: str) -> str:
+        async with httpx.AsyncClient(base_url=self.api_url, timeout=10) as client:
+            answer = await client.get(path)
+            assert answer.is_success, answer.text
+            return answer.text
+
     async def get(self, path: str, **params: str | int) -> Any:
         async with httpx.AsyncClient(base_url=self.api_url, timeout=10) as client:
             answer = await client.get(path, params=params)
