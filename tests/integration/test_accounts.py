@@ -85,6 +85,7 @@ async def world(
             redis_url=SecretStr(redis_url),
             balance_sync_interval_s=1.0,
             valuation_interval_s=2.0,
+            data_dir=tmp_path / "data",
         )
         await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
         traders = {each.account: Trader(url, each.account, each.key, each.secret) for each in keys}

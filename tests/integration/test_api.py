@@ -597,6 +597,12 @@ async def test_status_tells_what_the_gateway_says(url: str, redis_url: str, serv
         assert (told["kafka_connection"], told["log_position"]) == ("disconnected", "main@3:0")
         assert 0 <= told["sync_lag_seconds"] < 60
         assert told["accounts"][0]["stale_assets"] == {"BNB": "2026-01-01T00:00:00.000000Z", "LUNA": None}
+        fields = {"state": "syncing", "backfill_phase": "reading", "backfill_events": 120_000, "backfill_percent": 12.5}
+        fields |= {"backfill_end_time_us": now_us + 620_000_000}
+        await gateway.hset("portfolio:gateway:main", mapping=fields)
+        reading = await get(client, "/admin/status")
+        told_of = "reading the history, 120000 events, 12.5 %, done in about 10 min"
+        assert f"The gateway is syncing: {told_of}" in reading["problems"]
         await gateway.hset("portfolio:gateway:main", mapping={"heartbeat_time_us": now_us - 60_000_000})
         silent = await get(client, "/admin/status")
     assert silent["binance_connection"] == "unknown"

@@ -37,6 +37,7 @@ async def test_a_wiped_account_is_followed_on_and_what_was_before_stays(
             redis_url=SecretStr(redis_url),
             account=account,
             balance_sync_interval_s=1.0,
+            data_dir=tmp_path / "data",
         )
         await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
         trader = Trader(url, account, "test-key", "test-secret")

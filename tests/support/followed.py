@@ -4,6 +4,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -128,11 +131,15 @@ async def followed(
     kinds: tuple[str, ...] = KINDS,
     weight_limit: int | None = None,
     symbols: tuple[str, ...] = (),
+    trade_group: int = -1,
+    speed: Fraction = Fraction(1),
 ) -> AsyncIterator[Followed]:
     """An exchange with an account for each kind of key; its limit of request weight can be made small."""
     accounts = tuple(Account(kind) for kind in kinds)
     keys = tuple(key for account in accounts for key in account.keys)
-    exchange = build_exchange(ExchangeOptions(accounts=keys, symbols=symbols), None, wall_clock_us)
+    exchange = build_exchange(ExchangeOptions(accounts=keys, symbols=symbols, speed=speed), None, wall_clock_us)
+    for each in exchange.ledger.accounts.values():
+        each.trade_group = trade_group
     if weight_limit is not None:
         exchange.listing.weight_limit = weight_limit
         for each in exchange.listing.exchange_info["rateLimits"]:
@@ -150,11 +157,13 @@ async def followed(
                 "binance_stream_url": f"ws://{address}",
             }
         )
-        world = Followed(f"http://{address}", accounts, found)
-        try:
-            yield world
-        finally:
-            await world.close()
+        with TemporaryDirectory() as data_dir:
+            found = found.model_copy(update={"data_dir": Path(data_dir)})
+            world = Followed(f"http://{address}", accounts, found)
+            try:
+                yield world
+            finally:
+                await world.close()
     finally:
         await runner.cleanup()
 

@@ -35,13 +35,21 @@ class Trader:
         await self._http.aclose()
 
     async def market_order(self, symbol: str, side: str, quantity: str) -> dict[str, Any]:
-        params: dict[str, Any] = {"symbol": symbol, "side": side, "type": "MARKET", "quantity": quantity}
-        params |= {"timestamp": int(time.time() * 1_000)}
+        return await self.order(symbol=symbol, side=side, type="MARKET", quantity=quantity)
+
+    async def order(self, path: str = "order", **fields: str) -> dict[str, Any]:
+        """Place any order, by the parameters of the exchange's own interface."""
+        params: dict[str, Any] = {**fields, "timestamp": int(time.time() * 1_000)}
         signature = hmac.new(self._secret.encode(), urlencode(params).encode(), hashlib.sha256).hexdigest()
         order: dict[str, Any] = self._answer(
-            await self._http.post("/api/v3/order", params=params | {"signature": signature})
+            await self._http.post(f"/api/v3/{path}", params=params | {"signature": signature})
         )
         return order
+
+    async def bid(self, symbol: str) -> str:
+        """The market's best price for who sells."""
+        ticker = self._answer(await self._http.get("/api/v3/ticker/bookTicker", params={"symbol": symbol}))
+        return str(ticker["bidPrice"])
 
     async def deposit(self, asset: str, amount: str) -> None:
         await self._move("deposit", asset, amount)
