@@ -21,10 +21,10 @@ from streams.gateway.published import Published
 
 log = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE fill (
-    symbol TEXT, execution TEXT, trade_id INTEGER, order_id INTEGER, sort_time_us INTEGER, event BLOB,
+    symbol TEXT, execution TEXT, trade_id INTEGER, order_id INTEGER, time_us INTEGER, event BLOB,
     PRIMARY KEY (symbol, execution, trade_id, order_id)
 ) WITHOUT ROWID;
 CREATE TABLE symbol (symbol TEXT PRIMARY KEY, next_id INTEGER, whole_at_us INTEGER) WITHOUT ROWID;
@@ -32,8 +32,13 @@ CREATE TABLE about (origin TEXT);
 """
 _TABLES = ("fill", "symbol", "about")
 _ORDERED = """
-SELECT event FROM fill ORDER BY sort_time_us, symbol, execution, trade_id, order_id
+SELECT event FROM (
+    SELECT *, max(time_us) OVER (PARTITION BY symbol, execution ORDER BY trade_id, order_id) AS place_us FROM fill
+) ORDER BY place_us, symbol, execution, trade_id, order_id
 """
+"""Within a symbol the id is the order, whatever the times say and whichever was read first: the ledger takes what steps
+back in it for a duplicate."""
+
 _ROWS_AT_ONCE = 1_000
 
 _encoder = msgspec.msgpack.Encoder()
@@ -53,8 +58,6 @@ class FillSpool:
         self._database = _open(path)
         if self._read_origin() != origin:
             self._make(origin)
-        self._latest_us: dict[tuple[str, ExecutionKind], int] = {}
-        self._read_latest()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +72,7 @@ class FillSpool:
             return int(cursor.fetchone()[0])
 
     def add(self, fills: Iterable[Fill]) -> None:
-        """Keep fills that are not kept yet; those of a symbol come in the order of their id."""
+        """Keep fills that are not kept yet."""
         with self._database:
             self._insert(fills)
 
@@ -96,7 +99,8 @@ class FillSpool:
     @property
     def symbols(self) -> set[str]:
         """The symbols of the fills that are kept."""
-        return {symbol for symbol, _ in self._latest_us}
+        with closing(self._database.execute("SELECT DISTINCT symbol FROM fill")) as cursor:
+            return {symbol for (symbol,) in cursor}
 
     def whole_symbols(self, update_us: int) -> set[str]:
         """The symbols whose history was read to its end when this was the account's last update already."""
@@ -117,7 +121,6 @@ class FillSpool:
         with self._database:
             self._database.execute("DELETE FROM fill WHERE symbol = ?", (symbol,))
             self._database.execute("DELETE FROM symbol WHERE symbol = ?", (symbol,))
-        self._read_latest()
 
     def drop_published(self, published: Published) -> None:
         """Remove what the log has."""
@@ -133,14 +136,12 @@ class FillSpool:
                 "DELETE FROM fill WHERE symbol = ? AND execution = ? AND trade_id = ? AND order_id = ?",
                 [(fill.symbol, fill.execution, fill.trade_id, fill.order_id) for fill in done],
             )
-        self._read_latest()
 
     def clear(self) -> None:
         """Everything is published: forget it all."""
         with self._database:
             self._database.execute("DELETE FROM fill")
             self._database.execute("DELETE FROM symbol")
-        self._latest_us.clear()
 
     def ordered(self) -> Iterator[Fill]:
         """All fills by time, those of a symbol by id."""
@@ -152,7 +153,7 @@ class FillSpool:
     @property
     def first_time_us(self) -> int | None:
         """Time of the oldest fill; None where there is none."""
-        with closing(self._database.execute("SELECT min(sort_time_us) FROM fill")) as cursor:
+        with closing(self._database.execute("SELECT min(time_us) FROM fill")) as cursor:
             time_us = cursor.fetchone()[0]
         return None if time_us is None else int(time_us)
 
@@ -161,21 +162,11 @@ class FillSpool:
         with closing(self._database.execute(query, (symbol, execution, trade_id))) as cursor:
             return [_decoder.decode(event) for (event,) in cursor]
 
-    def _read_latest(self) -> None:
-        query = "SELECT symbol, execution, max(sort_time_us) FROM fill GROUP BY symbol, execution"
-        with closing(self._database.execute(query)) as cursor:
-            self._latest_us = {(symbol, ExecutionKind(execution)): time_us for symbol, execution, time_us in cursor}
-
     def _insert(self, fills: Iterable[Fill]) -> int:
-        rows = []
-        for fill in fills:
-            # Within a symbol the id is the order, whatever the times say: the ledger rejects what steps back in it.
-            sequence = (fill.symbol, fill.execution)
-            sort_time_us = max(fill.time_us, self._latest_us.get(sequence, 0))
-            self._latest_us[sequence] = sort_time_us
-            rows.append(
-                (fill.symbol, fill.execution, fill.trade_id, fill.order_id, sort_time_us, _encoder.encode(fill))
-            )
+        rows = [
+            (fill.symbol, fill.execution, fill.trade_id, fill.order_id, fill.time_us, _encoder.encode(fill))
+            for fill in fills
+        ]
         cursor = self._database.executemany("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", rows)
         return max(0, cursor.rowcount)
 

@@ -60,6 +60,16 @@ def test_half_of_a_self_trade_that_was_published_leaves_the_other_half(tmp_path:
         assert [each.order_id for each in spool.ordered()] == [2]
 
 
+def test_fills_of_a_symbol_keep_the_order_of_their_ids_whatever_their_times_and_whoever_came_first() -> None:
+    """What the stream lost is read late. Published behind a higher id, the ledger would take it for a duplicate."""
+    with FillSpool() as spool:
+        spool.add([fill(5), fill(9, time_us=4_000_000), fill(6, "ETHUSDT")])
+        spool.add_page("BTCUSDT", [fill(3), fill(8)], next_id=9, whole_at_us=1)
+        ordered = [(each.symbol, each.trade_id) for each in spool.ordered()]
+        assert ordered == [("BTCUSDT", 3), ("BTCUSDT", 5), ("ETHUSDT", 6), ("BTCUSDT", 8), ("BTCUSDT", 9)]
+        assert spool.symbols == {"BTCUSDT", "ETHUSDT"}
+
+
 def test_what_was_read_at_another_exchange_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "spool.sqlite"
     with FillSpool(path, origin="testnet") as spool:
