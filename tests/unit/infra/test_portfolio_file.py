@@ -106,7 +106,7 @@ def test_accounts_of_the_simulated_exchange_need_no_keys() -> None:
         ("[accounts.main]\napi_key = 'env:A'\n", "[accounts.main]: api_key and secret_key belong together. Write both"),
         (
             "[accounts.main]\napi_key = 'vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2'\nsecret_key = 'env:B'\n",
-            "[accounts.main]: api_key must not stand in the file itself. Write env:NAME or file:PATH",
+            "[accounts.main]: api_key must not stand in the file itself. Write env:NAME, file:PATH or secret:NAME",
         ),
         ("[accounts.bots]\nsource = 'executions'\n" + KEYS, "[accounts.bots]: an account with source"),
         (f"[accounts.a]\n{KEYS}[accounts.b]\n{KEYS}", "accounts a and b have the same api_key. Follow an account once"),

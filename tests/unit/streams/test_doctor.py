@@ -2,9 +2,9 @@ import pytest
 
 from infra.doctor.findings import Verdict
 from streams.doctor import judge_topics
-from streams.topics import DEAD_LETTERS, MARKS, PNL, TOPICS
+from streams.topics import DEAD_LETTERS, MARKS, PNL, TOPICS, Partitions
 
-RIGHT = {spec.name: 1 if spec is DEAD_LETTERS else 8 for spec in TOPICS}
+RIGHT = {spec.name: 8 if spec.partitions is Partitions.PER_BOOK else 1 for spec in TOPICS}
 
 
 def test_topics_as_the_service_makes_them_are_right() -> None:
