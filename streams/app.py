@@ -13,12 +13,14 @@ from typing import cast
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TopicT
+from faust.types.transports import ProducerT
 from yarl import URL
 
 from infra.settings import Settings, load_settings
 from infra.telemetry.logs import logging_config
 from streams import topics
 from streams.books import BookView
+from streams.committing import with_ending_flush
 from streams.connection import tls_context
 from streams.creation import ensure_topics
 from streams.recovery import OrderedTableManager
@@ -52,6 +54,9 @@ class PortfolioApp(faust.App):
         """
         await ensure_topics(load_settings(), on_wait=logger.warning)
         await super().on_start()
+
+    def _new_producer(self) -> ProducerT:
+        return with_ending_flush(self, super()._new_producer())
 
 
 def create_app(settings: Settings) -> PortfolioApp:
