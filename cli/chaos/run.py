@@ -167,6 +167,7 @@ class _Run:
         lasts_s = max((fault.at_s + fault.for_s for fault in self._plan), default=0.0)
         pause_s = accounts * max(1 / _ORDERS_A_SECOND_MAX, lasts_s / max(1, self._options.fills))
         next_at = time.monotonic()
+        await self._exchange.move(account, dice)
         while self._fills < self._options.fills or not recovered.is_set():
             filled = await self._exchange.order(account, dice)
             self._fills += filled
