@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,6 +147,52 @@ async def test_two_accounts_are_followed_beside_one_whose_key_is_refused_and_one
     assert newest["USDT"]["BTC"] > 10_000
     assert newest["BTC"]["USDT"] < Decimal("0.001")
     assert "BTC" not in newest["BTC"]
+
+
+@pytest.mark.slow
+async def test_two_gateways_share_the_accounts(world: World, tmp_path: Path) -> None:
+    """Each follows its own; one that is killed holds up nothing of the other's."""
+    await world.gateway.stop()
+    names = ((world.main,), (world.hedge, world.bots))
+    pair = [
+        GatewayProcess(
+            world.settings, tmp_path / f"{mine[0]}.log", *(word for name in mine for word in ("--account", name))
+        )
+        for mine in names
+    ]
+    trades = [
+        partial(world.traders[world.main].market_order, "BTCUSDT", "BUY", "0.001"),
+        partial(world.traders[world.hedge].market_order, "ETHBTC", "BUY", "0.02"),
+    ]
+
+    async def agree(account: str) -> None:
+        await eventually(partial(world.agrees, account), timeout_s=60, what=lambda: f"{[one.output for one in pair]}")
+
+    try:
+        for one in pair:
+            await one.start()
+        for account, trade in zip((world.main, world.hedge), trades, strict=True):
+            await trade()
+            await agree(account)
+        await announce(world.settings, execution(world.bots, 8))
+        await pair[0].stop(signal.SIGKILL)
+        for trade in trades:
+            await trade()
+        await agree(world.hedge)
+        assert not await world.agrees(world.main)
+        await pair[0].start()
+        await agree(world.main)
+        assert [fill.order_id for fill in await booked(world.of(world.bots))] == [1_008]
+        for account in (world.main, world.hedge):
+            _, outcomes = await folded(world.of(account))
+            assert not [outcome for outcome in outcomes if outcome.conflicts or outcome.duplicates]
+
+        pages = [marks_pages.decode(record.value) for record in await read_all(world.settings.brokers, MARKS.name)]
+        recent = [page for page in pages if page.time_us > NOW_US]
+        assert {"USDT", "BTC"} <= {currency for page in recent for currency in page.rates}
+    finally:
+        for one in pair:
+            await one.stop(signal.SIGKILL)
 
 
 async def test_executions_are_booked_once_each_through_repetitions_and_kills(world: World) -> None:

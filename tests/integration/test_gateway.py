@@ -251,6 +251,7 @@ async def test_killed_while_trading_goes_on_it_loses_nothing_and_doubles_nothing
     assert Counter(await published_trades(settings)) == Counter(await exchange_trades(trader))
 
 
+@pytest.mark.slow
 async def test_a_gap_after_a_disconnect_is_backfilled(
     settings: Settings, trader: Trader, gateway: GatewayProcess
 ) -> None:
@@ -272,6 +273,7 @@ async def test_a_gap_after_a_disconnect_is_backfilled(
     assert int(status["last_sync_time_us"]) > 0
 
 
+@pytest.mark.slow
 async def test_what_the_ledger_leaves_out_of_the_log_the_gateway_leaves_out_too(
     settings: Settings, trader: Trader, gateway: GatewayProcess
 ) -> None:

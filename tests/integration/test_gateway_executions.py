@@ -59,6 +59,7 @@ def agree(world: Followed) -> Callable[[], Awaitable[bool]]:
     return check
 
 
+@pytest.mark.slow
 async def test_allocations_and_transfers_are_booked_live_and_when_they_were_missed(
     kafka_brokers: str, redis_url: str
 ) -> None:

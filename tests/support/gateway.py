@@ -83,7 +83,8 @@ class Trader:
 class GatewayProcess:
     """`portfolio gateway`, started and killed."""
 
-    def __init__(self, settings: Settings, log_path: Path) -> None:
+    def __init__(self, settings: Settings, log_path: Path, *arguments: str) -> None:
+        self._command = (sys.executable, "-m", "cli.main", "gateway", *arguments)
         self._environment = os.environ | environment_of(settings)
         self._log_path = log_path
         self._process: asyncio.subprocess.Process | None = None
@@ -91,7 +92,7 @@ class GatewayProcess:
     async def start(self) -> None:
         with self._log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cli.main", "gateway", env=self._environment, stdout=output, stderr=output
+                *self._command, env=self._environment, stdout=output, stderr=output
             )
 
     async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 5) -> int:
