@@ -3,8 +3,9 @@
 The order of each step is what survives a crash at any moment (docs/topics.md has the proof):
 
 1. The fence: a record beyond the next offset means that some were skipped; they are read again.
-2. The record is folded into the account's book, or goes to the dead letters. For a trade correction the account's
-   whole log is folded anew, and what that changes is published page by page; only step 3 makes the pages count.
+2. The record is folded into the account's book, or goes to the dead letters, several of which may be on their way
+   beside each other: they are done in order, and before the next record that is none. For a trade correction the
+   account's whole log is folded anew, and what that changes is published page by page; only step 3 makes them count.
 3. Journal, positions, balances and pnl are published, and the broker acknowledges them.
 4. The book is written, also when nothing changed, and then the fence.
 5. The event is acknowledged when the broker has both in the changelog.
@@ -24,11 +25,11 @@ from infra.telemetry.logs import log_context
 from infra.telemetry.metrics import LEDGER_REWINDS
 from infra.telemetry.traces import cause_of, span
 from portfolio import LogPosition
-from streams.account_log import NeedsRefold, Rejected, apply_record
+from streams.account_log import Applied, NeedsRefold, Rejected, apply_record
 from streams.app import account_events, app, book_view, books
-from streams.dead_letters import dead_letter
+from streams.dead_letters import Burials, dead_letter
 from streams.fence import Fence, Rewinder, committed_offset
-from streams.processing import Abandoned, Claim, Event, process
+from streams.processing import Abandoned, Claim, Event, Rest, process
 from streams.publishing import publish
 from streams.restatement import restate
 from streams.telemetry import note_applied, note_passed
@@ -53,6 +54,7 @@ def _stop_on_gone(partition: TP, wanted: int, first: int) -> None:
 
 fence = Fence(books, partial(committed_offset, app))
 rewinder = Rewinder(app, _stop_on_gone)
+burials = Burials()
 
 
 @app.agent(account_events, name="ledger")
@@ -61,17 +63,21 @@ async def ledger(stream: StreamT[bytes]) -> None:
     await process(app, stream, apply_event)
 
 
-async def apply_event(event: Event) -> None:
-    """Apply one record of the log, and acknowledge it when all that it caused is safe."""
+async def apply_event(event: Event) -> Rest | None:
+    """Apply one record of the log, and acknowledge it when all that it caused is safe.
+
+    Returns:
+        For a record that goes to the dead letters, what is still to be done while the next record begins.
+    """
     message = event.message
     place = f"{message.topic}[{message.partition}]@{message.offset}"
     account = (message.key or b"").decode(errors="replace")[:_ACCOUNT_SHOWN_MAX]
     known = {"account": account, "log_position": place}
     with log_context(**known), span("ledger", SpanKind.CONSUMER, parent=cause_of(message.headers), attributes=known):
-        await _apply(event)
+        return await _apply(event)
 
 
-async def _apply(event: Event) -> None:
+async def _apply(event: Event) -> Rest | None:
     began_s = time.monotonic()
     claim = Claim(app, event)
     claim.begin()  # else a record behind one that was given up at a stop would look like a gap
@@ -85,7 +91,7 @@ async def _apply(event: Event) -> None:
         _write_back(event)
         fence.expect_next(event)
         note_passed(message)
-        return
+        return None
     step = apply_record(
         key,
         message.value,
@@ -93,6 +99,8 @@ async def _apply(event: Event) -> None:
         stored=books.get(key) if key else None,
         partitions=app.conf.topic_partitions,
     )
+    if not isinstance(step, Rejected):
+        await burials.settle(event)
     if isinstance(step, NeedsRefold):
         try:
             step = await restate(app, event, claim, step)
@@ -100,20 +108,40 @@ async def _apply(event: Event) -> None:
             if claim.is_old:
                 rewinder.rewind(message.topic, message.partition, message.offset)
             raise
-    outputs = (dead_letter(event, step.reason),) if isinstance(step, Rejected) else step.outputs
-    await publish(app, outputs, claim)
+    if isinstance(step, Rejected):
+        sent = publish(app, (dead_letter(event, step.reason),), claim)
+        fence.expect_next(event)
+        return _bury(event, burials.follow(event, sent, partial(_write, event, claim, step, began_s)))
+    await publish(app, step.outputs, claim)
+    _write(event, claim, step, began_s)
+    return None
+
+
+def _write(event: Event, claim: Claim, step: Applied | Rejected, began_s: float) -> None:
+    """Write what a record came to, whose outputs the brokers have, and acknowledge it.
+
+    Nothing waits in here: no rebalance and no other event comes in between.
+    """
+    message, key = event.message, event.message.key
     if claim.is_old:
         # Somebody else may have the partition by now. If not, the record comes again and finds its time.
         rewinder.rewind(message.topic, message.partition, message.offset)
         raise Abandoned
     claim.require()
-    # From here to the end nothing waits: no rebalance and no other event comes in between.
-    if not isinstance(step, Rejected) and key is not None:
+    if isinstance(step, Applied) and key is not None:
         books[key] = step.stored
         book_view.put(message.partition, step.book)
     fence.advance(event)
     books.acknowledge_after_changes(event)
     note_applied(message, step, time.monotonic() - began_s)
+
+
+async def _bury(event: Event, rest: Rest) -> None:
+    try:
+        await rest
+    except Abandoned:
+        fence.expect_again(event)
+        raise
 
 
 def _write_back(event: Event) -> None:

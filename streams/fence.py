@@ -114,6 +114,13 @@ class Fence:
             following = max(following, expected)
         self._expected[message.partition] = (message.generation_id, following)
 
+    def expect_again(self, event: Event) -> None:
+        """Note that the event, beyond which the fence is by now, was given up in this assignment."""
+        message = event.message
+        generation, expected = self._expected.get(message.partition, (None, 0))
+        if generation == message.generation_id:
+            self._expected[message.partition] = (generation, min(expected, message.offset))
+
     def advance(self, event: Event) -> None:
         """Note that the event was applied: the last write of an event, after its book."""
         self._table[applied_key(event.message.partition)] = b"%d" % event.message.offset

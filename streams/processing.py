@@ -31,7 +31,10 @@ _BACKOFF_MAX_S = 10.0
 Event: TypeAlias = EventT[bytes]
 """An event of a stream of raw records."""
 
-Handle = Callable[[Event], Awaitable[None]]
+Rest: TypeAlias = Awaitable[None]
+"""What is still to be done with an event while the next one of its partition begins."""
+
+Handle = Callable[[Event], Awaitable[Rest | None]]
 
 
 class Abandoned(Exception):
@@ -134,7 +137,8 @@ async def process(app: faust.App, stream: StreamT[bytes], handle: Handle) -> Non
     """Give each event to `handle`, which acknowledges it when it is done.
 
     The events of a partition are handled one after the other, those of different partitions at the same time: their
-    records then share requests to the brokers, of which a producer has one at a time under way.
+    records then share requests to the brokers, of which a producer has one at a time under way. What `handle` leaves
+    for later, and returns, is waited for beside the events that follow. So many events are in work at most, with it.
     """
     partitions: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
     room = asyncio.Semaphore(_AT_ONCE_MAX)
@@ -143,7 +147,9 @@ async def process(app: faust.App, stream: StreamT[bytes], handle: Handle) -> Non
     async def handle_in_turn(event: Event) -> None:
         try:
             async with partitions[event.message.partition]:
-                await handle(event)
+                rest = await handle(event)
+            if rest is not None:
+                await rest
         except Abandoned:
             release(app, event)
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must not be acknowledged

@@ -82,9 +82,8 @@ REMOVALS = (
     Removal(
         "the order: outputs are published before the book is written",
         "agents/ledger.py",
-        "    await publish(app, outputs, claim)\n",
-        "    if not isinstance(step, Rejected) and key is not None:\n        books[key] = step.stored\n"
-        "    await publish(app, outputs, claim)\n",
+        "    await publish(app, step.outputs, claim)\n",
+        "    if key is not None:\n        books[key] = step.stored\n    await publish(app, step.outputs, claim)\n",
         _CRASHES,
     ),
     Removal(
@@ -113,6 +112,27 @@ REMOVALS = (
         "agents/ledger.py",
         "(dead_letter(event, step.reason),)",
         "()",
+        _CRASHES,
+    ),
+    Removal(
+        "the order of dead letters: a record that was rejected is done after those before it",
+        "streams/dead_letters.py",
+        "        await _settle(before)\n",
+        "",
+        _CRASHES,
+    ),
+    Removal(
+        "the order of dead letters: a record that is booked is done after those that were rejected before it",
+        "agents/ledger.py",
+        "        await burials.settle(event)\n",
+        "        pass\n",
+        _CRASHES,
+    ),
+    Removal(
+        "the order of dead letters: what was given up comes again",
+        "agents/ledger.py",
+        "        fence.expect_again(event)\n",
+        "",
         _CRASHES,
     ),
     Removal(

@@ -20,8 +20,9 @@ import agents.ledger
 from portfolio import LogPosition, decode_book
 from streams import topics
 from streams.account_log import Applied, apply_record, partition_of
+from streams.dead_letters import Burials
 from streams.fence import Fence
-from streams.processing import Abandoned, Event
+from streams.processing import Abandoned, Event, Rest
 from streams.publishing import Output
 from streams.records import dead_letters, journal_records
 from streams.tables import BookTable, is_account_key
@@ -48,7 +49,7 @@ def deal_log(dice: random.Random, length: int) -> list[Record]:
     for _ in range(length):
         account = dice.choice(ACCOUNTS)
         if dice.random() < 0.1:
-            log.append((account, BAD))
+            log += [(account, BAD)] * dice.randint(1, 4)
             continue
         if dice.random() < 0.8:
             numbers[account] += 1
@@ -122,23 +123,29 @@ class Worker:
     def __init__(self, broker: Broker, disk: dict[bytes, bytes], dice: random.Random, *, dies: bool) -> None:
         self._broker = broker
         self._dice = dice
-        self._steps_to_live = dice.randint(1, 60) if dies else -1
+        self._dies = dies
+        self._steps_to_live = dice.randint(1, 60)
         self.next = self.committed_at_start = broker.committed
         self._unacknowledged: set[int] = set()
         self._acknowledged: set[int] = set()
-        self._abandoned = False
+        self._burying: list[asyncio.Future[None]] = []
+        self._given_up: set[int] = set()
+        self._is_dead = False
         self.table = Table(broker, disk, self._may_die)
 
     def _may_die(self) -> None:
         self._steps_to_live -= 1
-        if self._steps_to_live == 0:
+        if self._dies and self._steps_to_live <= 0:
             raise Crash
 
     async def publish(self, _app: object, outputs: tuple[Output, ...], _claim: object) -> None:
         for output in outputs:
             self._may_die()
             self._broker.published.append(output)
+            await asyncio.sleep(0)
         self._may_die()
+        if any(one.topic == topics.DEAD_LETTERS.name for one in outputs) and self._dice.random() < 0.05:
+            raise Abandoned
 
     def rewind(self, _topic: str, _partition: int, offset: int) -> None:
         """The partition is read again from there."""
@@ -167,20 +174,49 @@ class Worker:
     async def run(self) -> None:
         """Read to the end of the log, or until it dies."""
         end = len(self._broker.log)
+        steps = 0
         while self.next < end:
-            if self.committed_at_start and self._steps_to_live > 0 and self._dice.random() < 0.05:
+            steps += 1
+            assert steps < 100 * end, "it goes round in circles"
+            if self.committed_at_start and self._dies and self._dice.random() < 0.05:
                 self.next = min(end - 1, self.next + self._dice.randint(1, 3))
             offset, self.next = self.next, self.next + 1
             self._unacknowledged.add(offset)
             try:
-                await agents.ledger.apply_event(self.event(offset))
+                rest = await agents.ledger.apply_event(self.event(offset))
             except Abandoned:
                 self._unacknowledged.discard(offset)
+            else:
+                if rest is not None:
+                    self._burying.append(asyncio.ensure_future(self._bury(offset, rest)))
+            await self._turn(self.next == end)
             self.table.arrive(self._dice.randint(0, 6))
             if self._dice.random() < 0.5:
                 self._commit()
         self.table.arrive(1_000_000)
         self._commit()
+
+    async def _bury(self, offset: int, rest: Rest) -> None:
+        try:
+            await rest
+        except Abandoned:
+            self._unacknowledged.discard(offset)
+            self._given_up.add(offset)
+        except Crash:
+            self._is_dead = True
+
+    async def _turn(self, is_end: bool) -> None:
+        """Let letters that are on their way go on; at the end whoever is next reads what was given up."""
+        if is_end:
+            await asyncio.gather(*self._burying)
+        else:
+            await asyncio.sleep(0)
+        if self._is_dead:
+            raise Crash
+        self._burying = [one for one in self._burying if not one.done()]
+        if is_end and self._given_up:
+            self.next = min(self._given_up)
+            self._given_up.clear()
 
     def _commit(self) -> None:
         if self._acknowledged:
@@ -209,6 +245,7 @@ def install(worker: Worker, monkeypatch: pytest.MonkeyPatch, session_timeout_s: 
             consumer_generation_id=1,
         ),
         "books": table,
+        "burials": Burials(),
         "fence": Fence(table, lambda _partition: worker.committed_at_start or None),
         "rewinder": worker,
         "publish": worker.publish,
