@@ -2,7 +2,9 @@
 
 What tells whether it is, is Postgres' own snapshot: two questions that see the same transactions get the same answer.
 It is asked for each request after the request has come, so no answer is older than the request; requests that come
-while it is being asked share the next asking.
+while it is being asked share the next asking. Answers are shared in the same way: what is begun after a request has
+come is good for it, whatever the database has become since. So however fast books move and however many ask, each
+answer is made once at a time.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -36,38 +38,53 @@ Key = tuple[str, bytes, frozenset[str] | None, bool]
 Version = Callable[[], Awaitable[str]]
 """What the database is now."""
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What the application sent.
+
+    Attributes:
+        version: What the database was when it began; empty: the answer is not to be given again.
+        etag: Its tag; empty: it has none.
+    """
+
     version: str
+    status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
     etag: str
 
 
-class Versions:
-    """What the database is, asked once for all who want to know at the same time."""
+class Shared(Generic[_T]):
+    """Something that is asked once for all who want to know it at the same time."""
 
-    def __init__(self, ask: Version) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[_T]]) -> None:
         """Prepare.
 
         Args:
-            ask: Asks the database.
+            ask: Finds it out.
         """
         self._ask = ask
-        self._next: asyncio.Future[str] | None = None
+        self._next: asyncio.Future[_T] | None = None
         self._asking: asyncio.Task[None] | None = None
 
-    async def now(self) -> str:
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for it."""
+        return self._asking is not None
+
+    async def now(self) -> _T:
         """What it is now, asked no earlier than this call.
 
         Raises:
-            DatabaseError: It does not answer.
+            Exception: What asking raises.
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         waiting = self._next
-        if self._asking is None or self._asking.done():
+        if self._asking is None:
             self._asking = asyncio.create_task(self._answer())
         return await asyncio.shield(waiting)
 
@@ -75,12 +92,13 @@ class Versions:
         while (waiting := self._next) is not None:
             self._next = None
             try:
-                version = await self._ask()
-            except (DatabaseError, OSError) as error:
+                told = await self._ask()
+            except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
                 waiting.set_exception(error)
                 waiting.exception()  # there may be nobody left who wants to know
             else:
-                waiting.set_result(version)
+                waiting.set_result(told)
+        self._asking = None
 
 
 class AnswerCache:
@@ -94,20 +112,14 @@ class AnswerCache:
             version: What the database is now.
         """
         self._app = app
-        self._versions = Versions(version)
+        self._version = Shared(version)
         self._answers: OrderedDict[Key, _Answer] = OrderedDict()
         self._bytes = 0
-        self._computing: dict[Key, asyncio.Lock] = {}
+        self._making: dict[Key, Shared[_Answer]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from what is kept, or let the application answer and keep it."""
         if not _is_kept(scope):
-            await self._app(scope, receive, send)
-            return
-        try:
-            version = await self._versions.now()
-        except DatabaseError as error:
-            logger.debug("answers cannot be kept: %s", error)
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -117,12 +129,17 @@ class AnswerCache:
             access_of(HTTPConnection(scope)).accounts,
             "gzip" in headers.get("Accept-Encoding", ""),
         )
-        answer = self._find(key, version)
+        answer = self._find(key, await self._version_now())
         API_CACHE.labels("answers", "miss" if answer is None else "hit").inc()
-        if answer is None:
-            answer = await self._computed(key, version, scope, receive, send)
-        if answer is not None:
-            await _give(answer, headers, send)
+        await _give(await self._made(key, scope) if answer is None else answer, headers, send)
+
+    async def _version_now(self) -> str:
+        """What the database is; empty when it does not answer."""
+        try:
+            return await self._version.now()
+        except (DatabaseError, OSError) as error:
+            logger.debug("answers cannot be kept: %s", error)
+            return ""
 
     def _find(self, key: Key, version: str) -> _Answer | None:
         answer = self._answers.get(key)
@@ -131,27 +148,29 @@ class AnswerCache:
         self._answers.move_to_end(key)
         return answer
 
-    async def _computed(self, key: Key, version: str, scope: Scope, receive: Receive, send: Send) -> _Answer | None:
-        """The answer, made once for all who want it now; None where it is not one to be kept and was sent."""
-        lock = self._computing.setdefault(key, asyncio.Lock())
+    async def _made(self, key: Key, scope: Scope) -> _Answer:
+        """The answer, begun no earlier than this call, and made once for all who want it."""
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = Shared(lambda: self._make(key, scope))
         try:
-            async with lock:
-                return self._find(key, version) or await self._compute(key, version, scope, receive, send)
+            return await making.now()
         finally:
-            if not lock.locked():
-                self._computing.pop(key, None)
+            if not making.is_wanted and self._making.get(key) is making:
+                del self._making[key]
 
-    async def _compute(self, key: Key, version: str, scope: Scope, receive: Receive, send: Send) -> _Answer | None:
+    async def _make(self, key: Key, scope: Scope) -> _Answer:
+        version = await self._version_now()
+        if (answer := self._find(key, version)) is not None:
+            return answer
         # What the client knows already is compared later, so that the answer itself can be kept.
-        asked = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"if-none-match"]}
+        headers = [(name, value) for name, value in scope["headers"] if name != b"if-none-match"]
         messages: list[Message] = []
-        await self._app(asked, receive, _collector(messages))
+        unconditional = {**scope, "headers": headers, "state": {**scope["state"]}}
+        await self._app(unconditional, _nothing_more, _collector(messages))
         answer = _answer_of(messages, version)
-        if answer is None:
-            for message in messages:
-                await send(message)
-            return None
-        self._keep(key, answer)
+        if answer.version and answer.etag:
+            self._keep(key, answer)
         return answer
 
     def _keep(self, key: Key, answer: _Answer) -> None:
@@ -180,21 +199,25 @@ def _collector(messages: list[Message]) -> Send:
     return collect
 
 
-def _answer_of(messages: list[Message], version: str) -> _Answer | None:
-    """The answer that messages make, if it is one to be given again."""
+async def _nothing_more() -> Message:
+    """The body of a request that has none."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _answer_of(messages: list[Message], version: str) -> _Answer:
     start, *rest = messages
-    if start["type"] != "http.response.start" or start["status"] != 200:  # noqa: PLR2004 - OK
-        return None
-    headers = list(start["headers"])
+    headers, status = list(start["headers"]), start["status"]
     etag = next((value.decode() for name, value in headers if name == b"etag"), "")
-    return _Answer(version, headers, b"".join(message.get("body", b"") for message in rest), etag) if etag else None
+    is_good = status == 200  # noqa: PLR2004 - OK
+    body = b"".join(message.get("body", b"") for message in rest)
+    return _Answer(version if is_good else "", status, headers, body, etag if is_good else "")
 
 
 async def _give(answer: _Answer, headers: Headers, send: Send) -> None:
-    if is_known(answer.etag, headers.getlist("If-None-Match")):
+    if answer.etag and is_known(answer.etag, headers.getlist("If-None-Match")):
         kept = [(name, value) for name, value in answer.headers if name in _NOT_MODIFIED_HEADERS]
         await send({"type": "http.response.start", "status": 304, "headers": kept})
         await send({"type": "http.response.body", "body": b""})
         return
-    await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
+    await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
     await send({"type": "http.response.body", "body": answer.body})

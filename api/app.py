@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
@@ -23,6 +22,7 @@ from api.live.hub import Hub
 from api.routes import admin, books, curves, health, metrics, monitoring, portfolio, stream
 from api.telemetry import REQUEST_ID, ApiMeter, RequestTelemetry
 from api.throttle import Throttle
+from infra.postgres.configuration import described_settings
 from infra.postgres.reader import Reader
 from infra.redis.access import AccessNotes
 from infra.redis.client import RedisClient
@@ -38,16 +38,20 @@ _COMPRESSION_LEVEL: Final = 4
 
 _ROUTES: Final = (portfolio, curves, books, stream, metrics, monitoring, health, admin)
 
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "no-cache",
-}
+_HEADERS: Final = tuple(
+    (name.lower().encode(), value.encode())
+    for name, value in {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+        "Cache-Control": "no-cache",
+    }.items()
+)
+"""As they are sent: this is on the way of every answer."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -75,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         running = [
             asyncio.create_task(hub.run(), name="live feed"),
             asyncio.create_task(share_metrics(settings.redis_dsn, "api", meter.collect), name="metrics"),
+            asyncio.create_task(notes.announce_settings("api", described_settings(settings)), name="settings"),
         ]
         try:
             yield
@@ -139,9 +144,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                told = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in _HEADERS if each[0] not in told)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

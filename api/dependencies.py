@@ -26,7 +26,8 @@ LIMIT_MAX = 1_000
 
 _NO_ACCOUNT: Final = "There is no account {account!r}; leave `account` out to see all of them."
 
-_POSITION = re.compile(r"(?P<account>[^@,]{1,100})@(?P<partition>\d{1,6}):(?P<offset>\d{1,18})", re.ASCII)
+_POSITION: Final = re.compile(r"(?P<account>[^@,]{1,100})@(?P<partition>[0-9]{1,6}):(?P<offset>[0-9]{1,18})")
+_POSITIONS: Final = "^[^@,]{1,100}@[0-9]{1,6}:[0-9]{1,18}(,[^@,]{1,100}@[0-9]{1,6}:[0-9]{1,18})*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,12 @@ AsOfQuery = Annotated[
         description="The past: a time (RFC 3339), or a position of the log as `X-Log-Position` names it "
         "(`main@3:120`). Without it: now.",
         examples=["2026-01-03T00:00:00Z"],
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "pattern": _POSITIONS},
+            ]
+        },
     ),
 ]
 
@@ -166,6 +173,14 @@ def require_all_accounts(connection: HTTPConnection) -> None:
         raise ProblemError(
             HTTPStatus.FORBIDDEN, "This is of all accounts, and the key may see some only; use one for all accounts."
         )
+
+
+def present_call_of(services: ServicesOf, request: Request, response: Response) -> Call:
+    """The request for what is not kept of the past."""
+    return Call(services, request, response)
+
+
+PresentCallOf = Annotated[Call, Depends(present_call_of)]
 
 
 def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:

@@ -61,6 +61,7 @@ COMMANDS: dict[str, _Entry] = {
     "audit": _Entry("List the audit trail, or verify that nobody tampered with it.", _LOOK),
     "chaos": _Entry("Kill and suspend the parts of a stack of its own at random, and compare all books.", _LOOK),
     "storm": _Entry("Let everything go wrong between exchange and gateway, and compare the log.", _LOOK),
+    "load": _Entry("Hold live streams and ask the API at a steady rate, and report latencies.", _LOOK),
     "version": _Entry("Show the versions of the service and of what it runs on.", _LOOK),
     "exchange": _Entry("Run the simulated Binance exchange.", _PARTS),
     "demo": _Entry("Run the demo trader on the simulated exchange.", _PARTS),

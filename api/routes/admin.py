@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from api import records, schemas
 from api.cursors import CursorQuery, offer_next, place_of
-from api.dependencies import LIMIT_MAX, AccountQuery, CallOf, ServicesOf, require_all_accounts, visible
+from api.dependencies import LIMIT_MAX, AccountQuery, PresentCallOf, ServicesOf, require_all_accounts, visible
 from api.problems import RESPONSES
 from api.status import followed, status_of
 from infra.postgres.alerts import newest_alerts
@@ -54,7 +54,7 @@ async def sync(request: Request, services: ServicesOf, account: AccountQuery = N
 
 @router.get("/audit")
 async def audit(
-    call: CallOf,
+    call: PresentCallOf,
     *,
     kind: Annotated[AuditKind | None, Query(description="Only this kind.")] = None,
     limit: LimitQuery = 100,
@@ -77,7 +77,7 @@ async def audit(
 
 @router.get("/alerts")
 async def alerts(
-    call: CallOf,
+    call: PresentCallOf,
     *,
     status: Annotated[Literal["raised", "cleared", "all"], Query(description="Which alerts.")] = "all",
     limit: LimitQuery = 100,
@@ -101,7 +101,7 @@ async def alerts(
 
 @router.get("/dead-letters", responses=_FORBIDDEN)
 async def dead_letters(
-    call: CallOf,
+    call: PresentCallOf,
     *,
     topic: Annotated[str | None, Query(pattern=r"^[\w.-]{1,200}$", description="Only from this topic.")] = None,
     limit: LimitQuery = 100,
@@ -118,7 +118,7 @@ async def dead_letters(
 
 
 @router.get("/config", responses=_FORBIDDEN)
-async def config(call: CallOf) -> list[schemas.Setting]:
+async def config(call: PresentCallOf) -> list[schemas.Setting]:
     """The settings that this process runs with; secrets are masked."""
     require_all_accounts(call.request)
     return [records.setting(row) for row in setting_rows(call.services.settings)]

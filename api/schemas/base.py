@@ -22,7 +22,7 @@ def instant_us(text: str) -> int:
     Raises:
         ValueError: The text is no time, or one without an offset.
     """
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text.upper())
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.answer_cache import Versions
+from api.answer_cache import Shared
 from infra.postgres.errors import DatabaseUnavailable
 
 
@@ -15,7 +15,7 @@ async def test_nobody_is_told_what_was_asked_before_they_came() -> None:
         asked.append(asyncio.get_running_loop().create_future())
         return await asked[-1]
 
-    versions = Versions(ask)
+    versions = Shared(ask)
     first = asyncio.create_task(versions.now())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_everybody_who_waits_is_told_that_it_failed_and_the_next_may_ask_a
             raise answer
         return answer
 
-    versions = Versions(ask)
+    versions = Shared(ask)
     told = await asyncio.gather(versions.now(), versions.now(), return_exceptions=True)
     assert all(isinstance(one, DatabaseUnavailable) for one in told)
     assert await versions.now() == "back"
@@ -54,7 +54,7 @@ async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
         await ready.wait()
         return "one"
 
-    versions = Versions(ask)
+    versions = Shared(ask)
     leaving, staying = asyncio.create_task(versions.now()), asyncio.create_task(versions.now())
     await asyncio.sleep(0)
     leaving.cancel()
