@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.core_dumps import forbid_core_dumps
 from infra.errors import RemediableError
 
 _RETENTION_DAYS_MIN = 0.01
@@ -354,11 +355,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Read the settings once a process, from the environment and `.env`.
+    """Read the settings once a process, from the environment and `.env`; from then on it leaves no core.
 
     Raises:
         RemediableError: A setting has a value that it cannot have; the value is not shown, it may be a secret.
     """
+    # Secrets come in here, whatever the process is.
+    forbid_core_dumps()
     try:
         return Settings()
     except ValidationError as error:
