@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 
 from infra.postgres import audit
 from infra.postgres.audit import ChainBroken, Place, connected
+from infra.postgres.configuration import note_configuration
 from infra.redis.access import ANNOUNCED
 from infra.redis.events import StreamReader
 from infra.settings import Settings
@@ -96,6 +97,7 @@ async def carry_announced(settings: Settings, producer: AIOKafkaProducer) -> Non
     Raises:
         RedisAway: Redis is away; what was read and not yet carried is read again.
         KafkaError: The brokers are away, likewise.
+        DatabaseError: Postgres is away or outdated, likewise.
     """
     consumer = f"{socket.gethostname()}-{os.getpid()}"
     reader = StreamReader(
@@ -105,9 +107,23 @@ async def carry_announced(settings: Settings, producer: AIOKafkaProducer) -> Non
         while True:
             entries = await reader.read()
             await publish_entries(producer, [entry.fields[b"record"] for entry in entries if b"record" in entry.fields])
+            for entry in entries:
+                await _note_announced_settings(settings, entry.fields)
             await reader.acknowledge(entries)
     finally:
         await reader.close()
+
+
+async def _note_announced_settings(settings: Settings, fields: Mapping[bytes, bytes]) -> None:
+    """Put into the outbox what changed in the settings of a part that may not write there itself."""
+    if b"part" not in fields:
+        return
+    try:
+        told = msgspec.json.decode(fields.get(b"settings", b""), type=dict[str, str])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        logger.warning("settings that were announced cannot be read and are left out")
+        return
+    await note_configuration(settings.database_dsn, fields[b"part"].decode(errors="replace"), told)
 
 
 async def keep_chain(settings: Settings) -> None:

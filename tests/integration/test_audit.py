@@ -14,22 +14,24 @@ from typing import Any
 
 import asyncpg
 import pytest
+import redis.asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pydantic import SecretStr
 
 from infra.postgres import audit
-from infra.postgres.audit import Place, connected, encode_entry, new_entry
+from infra.postgres.audit import Place, connected, decode_entry, encode_entry, new_entry
 from infra.postgres.audit_reader import AuditLine, newest_entries
 from infra.postgres.configuration import described_settings, note_configuration
 from infra.postgres.migrate import migrate
+from infra.redis.access import ANNOUNCED, AccessNotes
 from infra.settings import Settings
 from portfolio.alerts.engine import Silence
 from portfolio.audit import GENESIS, AuditEntry, AuditKind, chained_hash
 from portfolio.events import CostAdjustment, CostTarget
 from portfolio.money import amount
 from streams.alerts.desk import publish_silence
-from streams.audit import carry_outbox, carry_told, keep_chain
+from streams.audit import carry_announced, carry_outbox, carry_told, keep_chain
 from streams.audit_verification import Fault, Verification, verify
 from streams.creation import ensure_topics
 from streams.gateway.log import open_producer
@@ -353,6 +355,37 @@ async def test_a_change_of_the_configuration_is_noted_once_and_without_secrets(s
     assert [change for change in changes if change] == [{"pnl_interval_s": "1.0 -> 9.0"}]
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM audit_outbox") == 2
+
+
+async def test_what_the_api_was_started_with_reaches_the_trail_when_it_changes(
+    settings: Settings, redis_url: str
+) -> None:
+    """It may write nothing into the database: a worker finds its settings in Redis."""
+    settings = settings.model_copy(update={"redis_url": SecretStr(redis_url)})
+    notes = AccessNotes(redis_url)
+    before = described_settings(settings)
+    for told in (before, before, before | {"api_rate_per_minute": "7"}):
+        await notes.announce_settings("api", told)
+    await notes.close()
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.xadd(ANNOUNCED, {"part": "api", "settings": "no json"})
+
+    async def outbox() -> list[AuditEntry | None]:
+        async with connected(settings.database_dsn) as connection:
+            rows = await connection.fetch("SELECT record FROM audit_outbox ORDER BY number")
+        return [decode_entry(row["record"]) for row in rows]
+
+    async def both_are_there() -> bool:
+        return len(await outbox()) == 2
+
+    async with open_producer(settings) as producer, running(carry_announced(settings, producer)):
+        await eventually(both_are_there)
+    first, second = await outbox()
+    assert first is not None
+    assert second is not None
+    assert (first.action, first.actor, first.details) == ("first seen", "api", before)
+    changed = f"{before['api_rate_per_minute']} -> 7"
+    assert (second.action, second.details) == ("changed", {"api_rate_per_minute": changed})
 
 
 @pytest.mark.slow
