@@ -1,5 +1,6 @@
 """What the README and the operations page say is what the service does."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -53,16 +54,21 @@ def portfolio_calls() -> list[tuple[str, str]]:
 OF_THE_SCRIPT = {"test", "check"}
 
 
+@functools.cache
+def help_of(command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", command, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": "/usr/bin:/bin"},
+    ).stdout  # fmt: skip
+
+
 @pytest.mark.parametrize(("page", "words"), sorted(set(portfolio_calls())))
 def test_every_documented_call_names_a_command_and_options_that_exist(page: str, words: str) -> None:
     name, *rest = words.split() or [""]
     if name in OF_THE_SCRIPT or not name or name.startswith("-"):
         return
     assert name in COMMANDS, f"{page}: {words}"
-    shown = subprocess.run(
-        [sys.executable, "-m", "cli.main", name, "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": "/usr/bin:/bin"},
-    ).stdout  # fmt: skip
+    shown = help_of(name)
     for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
         assert option in shown, f"{page}: portfolio {words}"
 
