@@ -139,13 +139,15 @@ class Worker:
             raise Crash
 
     async def publish(self, _app: object, outputs: tuple[Output, ...], _claim: object) -> None:
+        if any(output.topic == topics.DEAD_LETTERS.name for output in outputs):
+            for _ in range(self._dice.randint(0, 4)):
+                await asyncio.sleep(0)
+            if self._dice.random() < 0.1:
+                raise Abandoned
         for output in outputs:
             self._may_die()
             self._broker.published.append(output)
-            await asyncio.sleep(0)
         self._may_die()
-        if any(one.topic == topics.DEAD_LETTERS.name for one in outputs) and self._dice.random() < 0.05:
-            raise Abandoned
 
     def rewind(self, _topic: str, _partition: int, offset: int) -> None:
         """The partition is read again from there."""
