@@ -103,7 +103,7 @@ async def _commit(consumer: AIOKafkaConsumer, batch: Batch) -> None:
 
     A commit fails when the group is at a rebalance. The consumer joins again by itself; to leave and come back as a new
     member would make one more rebalance, at which the commits of the others fail: with three workers, each that was
-    killed set off such a series, and 12,000 fills waited for Postgres.
+    killed could set off such a series.
     """
     try:
         await consumer.commit({tp: records[-1].offset + 1 for tp, records in batch.items()})
