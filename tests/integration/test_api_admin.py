@@ -119,7 +119,12 @@ async def test_how_an_account_keeps_up(client: Client, url: str, redis_url: str)
     assert [(row["account"], row["state"]) for row in (await client.get("/admin/sync")).json()] == [("main", None)]
     await store(url, sample_account()[1])
     async with redis.asyncio.from_url(redis_url) as store_:
-        fields = {"state": "live", "backfill_percent": "12.5", "weight_used": "40", "last_sync_time_us": str(START_US)}
+        fields: dict[Any, Any] = {
+            "state": "live",
+            "backfill_percent": "12.5",
+            "weight_used": "40",
+            "last_sync_time_us": str(START_US),
+        }
         await store_.hset("portfolio:gateway:main", mapping=fields)
         (told,) = (await client.get("/admin/sync")).json()
         await store_.delete("portfolio:gateway:main")

@@ -1,7 +1,7 @@
 """Curves, candles and comparisons over the API, against sums made by hand."""
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,12 @@ from tests.integration.test_api import Client, serving, store
 from tests.support.journal import DAY_US, START_US, Journal, deposit, fill, sample_account, valuation
 
 pytestmark = pytest.mark.integration
+
+READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+    "csv": lambda content: pl.read_csv(content, infer_schema=False),
+    "parquet": pl.read_parquet,
+    "arrow": pl.read_ipc,
+}
 
 
 @pytest.fixture
@@ -146,11 +152,11 @@ async def test_each_format_holds_what_json_holds(url: str, client: Client, path:
     separator = "&" if "?" in path else "?"
     rows = await get(client, f"/portfolio/{path}")
     frames = {}
-    for name, read in (("csv", pl.read_csv), ("parquet", pl.read_parquet), ("arrow", pl.read_ipc)):
+    for name, read in READERS.items():
         answer = await client.get(f"/portfolio/{path}{separator}format={name}")
         assert answer.status_code == 200, answer.text
         assert f".{name}" in answer.headers["Content-Disposition"]
-        frames[name] = read(io.BytesIO(answer.content), **({"infer_schema": False} if name == "csv" else {}))
+        frames[name] = read(io.BytesIO(answer.content))
     assert frames["parquet"].equals(frames["arrow"])
     assert frames["csv"].columns == frames["parquet"].columns == list(rows[0])
     money = [name for name, value in rows[0].items() if name in {"value", "price", "quantity", "equity", "cost"}]

@@ -8,6 +8,7 @@ import pytest
 from api.schemas import rfc3339
 from infra.postgres.migrate import migrate
 from infra.postgres.writer import LogRef, Writer
+from portfolio import Event
 from portfolio.snapshots import CHECKPOINT_EVENTS
 from tests.integration.test_api import Client, serving, store
 from tests.support.journal import DAY_US, START_US, Journal, deposit, fill, sample_account, sample_pages, valuation
@@ -79,7 +80,7 @@ async def test_each_position_of_the_log_answers_as_it_did_then(url: str, client:
 
 async def test_a_time_within_a_page_is_the_books_at_that_time(url: str, client: Client) -> None:
     journal = Journal()
-    page = [
+    page: list[Event] = [
         deposit("d1", "USDT", "1000", time_us=START_US),
         fill(1, "BUY", "1", "100", time_us=START_US + 10),
         fill(2, "BUY", "1", "200", time_us=START_US + 20),
