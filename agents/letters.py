@@ -45,15 +45,15 @@ class LetterKeeper(Service):
             attempt += 1
 
     async def _carry(self, settings: Settings) -> None:
-        consumer = AIOKafkaConsumer(
-            topics.DEAD_LETTERS.name,
-            **client_options(settings),
-            group_id=GROUP,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=topics.MESSAGE_BYTES_MAX,
-        )
         async with connected(settings.database_dsn) as connection:
+            consumer = AIOKafkaConsumer(
+                topics.DEAD_LETTERS.name,
+                **client_options(settings),
+                group_id=GROUP,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                max_partition_fetch_bytes=topics.MESSAGE_BYTES_MAX,
+            )
             try:
                 await consumer.start()
                 while not self.should_stop:
