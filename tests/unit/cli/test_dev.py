@@ -117,8 +117,8 @@ def test_the_stack_is_that_of_the_clone_wherever_it_is_started_from(clone: Path,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["test"], "-m pytest -m not slow and not browser -n 2 --dist loadfile"),
-        (["test", "-k", "x"], "-m pytest -m not slow and not browser -n 2 --dist loadfile -k x"),
+        (["test"], "-m pytest -m not slow and not browser -n 2 --dist loadfile --no-loadscope-reorder"),
+        (["test", "-k", "x"], "-m pytest -m not slow and not browser -n 2 --dist loadfile --no-loadscope-reorder -k x"),
         (["test", "slow"], "-m pytest -m slow"),
         (["test", "browser", "-x"], "-m pytest -m browser -x"),
     ],
