@@ -22,6 +22,7 @@ from api.live.hub import Hub
 from api.routes import admin, books, curves, health, metrics, monitoring, portfolio, stream
 from api.telemetry import REQUEST_ID, ApiMeter, RequestTelemetry
 from api.throttle import Throttle
+from infra.cancellation import end
 from infra.postgres.configuration import described_settings
 from infra.postgres.reader import Reader
 from infra.redis.access import AccessNotes
@@ -84,9 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end(running)
             await store.close()
             await throttle.close()
             await notes.close()

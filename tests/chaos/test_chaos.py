@@ -60,6 +60,7 @@ async def test_all_books_agree_after_a_hundred_faults(seed: int) -> None:
     assert len(report["faults"]) + len(report["skipped"]) == 100
 
 
+@pytest.mark.slow
 async def test_what_was_suspended_is_gone_when_the_run_is_interrupted() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -134,6 +134,7 @@ async def test_a_graceful_stop_in_the_middle_of_the_stream_leaves_nothing_to_rep
     await assert_equals_pure_fold(brokers)
 
 
+@pytest.mark.slow
 async def test_an_old_book_that_came_late_into_the_changelog_undoes_nothing(
     brokers: str, new_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
