@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from infra.alert_file import AlertConfig, load_alert_config
 from infra.backoff import backoff_s
+from infra.cancellation import end as end_tasks
 from infra.errors import RemediableError
 from infra.settings import Settings
 from infra.telemetry.sharing import share_metrics
@@ -47,8 +48,7 @@ async def run_alerts(settings: Settings) -> None:
     try:
         await _watch_persistently(settings, config)
     finally:
-        sharing.cancel()
-        await asyncio.gather(sharing, return_exceptions=True)
+        await end_tasks([sharing])
 
 
 async def _watch_persistently(settings: Settings, config: AlertConfig) -> None:
@@ -127,5 +127,4 @@ class _Turn(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _stop_watching(self) -> None:
         watching, self._watching = self._watching, None
         if watching is not None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end_tasks([watching])

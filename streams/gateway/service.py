@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.binance.rest import BinanceRest
 from infra.binance.venue import Venue
+from infra.cancellation import end
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from infra.telemetry.sharing import share_metrics
@@ -85,9 +86,7 @@ class Gateway:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             for follower in self._followers:
                 if follower.failure is None:
                     follower.status.state = GatewayState.STOPPED
