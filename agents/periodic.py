@@ -19,7 +19,7 @@ from infra.postgres.errors import DatabaseError
 from infra.postgres.performance import performance_of
 from infra.postgres.reader import Reader
 from infra.settings import load_settings
-from portfolio import Book, PortfolioError, value_book
+from portfolio import Book, InvalidBook, PortfolioError, value_book
 from portfolio.performance import PERIODS
 from portfolio.snapshots import describe_open
 from streams import topics
@@ -145,8 +145,13 @@ def _own_books() -> Iterator[tuple[str, Book]]:
     if app.rebalancing or not app.flow_control.is_active():
         return
     for tp in app.assignor.assigned_actives():
-        if tp.topic == topics.ACCOUNT_EVENTS.name:
+        if tp.topic != topics.ACCOUNT_EVENTS.name:
+            continue
+        try:
             yield from book_view.of_partition(tp.partition).items()
+        except InvalidBook as error:
+            # The ledger stops the worker at the account's next record, and says which; what only tells does not.
+            logger.warning("a book of partition %d cannot be told of: %s", tp.partition, error)
 
 
 async def _send(outputs: list[Output]) -> None:
