@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from infra.backoff import backoff_s
-from infra.postgres.audit import connected
+from infra.postgres.connection import connected
 from infra.postgres.errors import DatabaseError
 from infra.postgres.letters import LetterLine, write_letters
 from infra.settings import Settings, load_settings

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.errors import RemediableError
-from infra.postgres.audit import connected
 from infra.postgres.audit_reader import AuditLine, newest_entries
+from infra.postgres.connection import connected
 from infra.postgres.errors import DatabaseError
 from infra.settings import Settings, load_settings
 from portfolio.audit import AuditKind

@@ -21,8 +21,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from infra.postgres import audit
-from infra.postgres.audit import ChainBroken, Place, connected
+from infra.postgres.audit import ChainBroken, Place
 from infra.postgres.configuration import note_configuration
+from infra.postgres.connection import connected
 from infra.redis.access import ANNOUNCED
 from infra.redis.events import StreamReader
 from infra.settings import Settings

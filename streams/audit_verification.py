@@ -16,8 +16,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
-from infra.postgres.audit import BEGINNING, Place, columns_of, connected, decode_entry, head
+from infra.postgres.audit import BEGINNING, Place, columns_of, decode_entry, head
 from infra.postgres.audit_reader import ChainRow, chain_rows
+from infra.postgres.connection import connected
 from infra.settings import Settings
 from portfolio.audit import AuditKind, chained_hash
 from streams.audit import AUDIT_PARTITION

@@ -10,12 +10,11 @@ from asyncpg.pool import PoolConnectionProxy
 from infra.access_keys import AccessKey, Scope, Token, hash_token, new_token
 from infra.errors import RemediableError
 from infra.postgres.audit import new_entry, record
-from infra.postgres.errors import translated_errors
+from infra.postgres.connection import connected
 from portfolio.audit import AuditKind
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 
-_CONNECT_TIMEOUT_S: Final = 5.0
 _COLUMNS: Final = "id, name, scopes, accounts, created_time_us, expires_time_us, revoked_time_us"
 
 
@@ -56,22 +55,13 @@ class KeyStore:
             created_time_us=time.time_ns() // 1_000,
             expires_time_us=expires_time_us,
         )
-        with translated_errors():
-            connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
-            try:
-                async with connection.transaction():
-                    return await self._insert(connection, key, "created")
-            finally:
-                await connection.close()
+        async with connected(self._dsn) as connection, connection.transaction():
+            return await self._insert(connection, key, "created")
 
     async def all(self) -> list[AccessKey]:
         """Every key that ever was, the newest first."""
-        with translated_errors():
-            connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
-            try:
-                rows = await connection.fetch(f"SELECT {_COLUMNS} FROM access_keys ORDER BY created_time_us DESC, id")  # noqa: S608 - fixed names
-            finally:
-                await connection.close()
+        async with connected(self._dsn) as connection:
+            rows = await connection.fetch(f"SELECT {_COLUMNS} FROM access_keys ORDER BY created_time_us DESC, id")  # noqa: S608 - fixed names
         return [_key(row) for row in rows]
 
     async def revoke(self, key_id: str) -> AccessKey:
@@ -80,17 +70,12 @@ class KeyStore:
         Raises:
             RemediableError: There is no such key, or it was revoked before.
         """
-        with translated_errors():
-            connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
-            try:
-                async with connection.transaction():
-                    key = await _require(connection, key_id)
-                    await connection.execute(
-                        "UPDATE access_keys SET revoked_time_us = $2 WHERE id = $1", key_id, time.time_ns() // 1_000
-                    )
-                    await self._tell(connection, "revoked", key)
-            finally:
-                await connection.close()
+        async with connected(self._dsn) as connection, connection.transaction():
+            key = await _require(connection, key_id)
+            await connection.execute(
+                "UPDATE access_keys SET revoked_time_us = $2 WHERE id = $1", key_id, time.time_ns() // 1_000
+            )
+            await self._tell(connection, "revoked", key)
         return key
 
     async def rotate(self, key_id: str, *, grace_us: int) -> Token:
@@ -104,18 +89,11 @@ class KeyStore:
             RemediableError: There is no such key, or it was revoked.
         """
         now_us = time.time_ns() // 1_000
-        with translated_errors():
-            connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
-            try:
-                async with connection.transaction():
-                    key = await _require(connection, key_id)
-                    ends_us = min(now_us + grace_us, key.expires_time_us or 2**63 - 1)
-                    await connection.execute(
-                        "UPDATE access_keys SET expires_time_us = $2 WHERE id = $1", key_id, ends_us
-                    )
-                    return await self._insert(connection, key, "rotated", replaces=key_id)
-            finally:
-                await connection.close()
+        async with connected(self._dsn) as connection, connection.transaction():
+            key = await _require(connection, key_id)
+            ends_us = min(now_us + grace_us, key.expires_time_us or 2**63 - 1)
+            await connection.execute("UPDATE access_keys SET expires_time_us = $2 WHERE id = $1", key_id, ends_us)
+            return await self._insert(connection, key, "rotated", replaces=key_id)
 
     async def _insert(self, connection: Connection, key: AccessKey, action: str, *, replaces: str = "") -> Token:
         token = new_token()

@@ -15,15 +15,13 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from infra.postgres.errors import translated_errors
+from infra.postgres.connection import connected
 from portfolio.audit import GENESIS, AuditEntry, AuditKind, chained_hash
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 
 _LOCK_OUTBOX: Final = 0x6175646974_01
 _LOCK_CHAIN: Final = 0x6175646974_02
-_CONNECT_TIMEOUT_S: Final = 5.0
-_COMMAND_TIMEOUT_S: Final = 30.0
 _UNREADABLE: Final = "unreadable"
 
 
@@ -126,28 +124,6 @@ async def record_alone(dsn: str, entry: AuditEntry) -> None:
     """
     async with connected(dsn) as connection:
         await record(connection, entry)
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of one's own.
-
-    Raises:
-        DatabaseUnavailable: The database does not answer.
-        SchemaOutdated: The database was not migrated.
-    """
-    with translated_errors():
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_TIMEOUT_S,
-            command_timeout=_COMMAND_TIMEOUT_S,
-            server_settings={"application_name": "portfolio-audit", "timezone": "UTC"},
-        )
-        try:
-            yield connection
-        finally:
-            # Not `close`, which waits for a server that may have gone.
-            connection.terminate()
 
 
 @asynccontextmanager

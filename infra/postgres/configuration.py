@@ -9,7 +9,8 @@ import msgspec
 from pydantic import SecretStr
 
 from infra.backoff import backoff_s
-from infra.postgres.audit import connected, new_entry, record
+from infra.postgres.audit import new_entry, record
+from infra.postgres.connection import connected
 from infra.postgres.errors import DatabaseError
 from infra.settings import Settings
 from portfolio.audit import AuditKind

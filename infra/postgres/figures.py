@@ -3,9 +3,7 @@
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
 
-import asyncpg
-
-from infra.postgres.errors import translated_errors
+from infra.postgres.connection import connected
 
 Figures: TypeAlias = dict[tuple[str, str], Decimal | int | str]
 """Subject and field to value; what is zero is left out."""
@@ -65,22 +63,18 @@ async def read_figures(dsn: str, account: str) -> Stored | None:
         DatabaseUnavailable: Postgres does not answer.
         SchemaOutdated: It was not migrated.
     """
-    with translated_errors():
-        connection = await asyncpg.connect(dsn, timeout=5.0)
-        try:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                row = await connection.fetchrow(_ACCOUNT, account)
-                if row is None:
-                    return None
-                figures: Figures = {("account", name): row[name] for name in set(row.keys()) - {"log_offset"}}
-                for kind, statement in _BY_SUBJECT:
-                    for line in await connection.fetch(statement, account):
-                        subject = f"{kind} {line['subject']}".strip()
-                        figures |= {
-                            (subject, name): line[name] for name in set(line.keys()) - {"subject"} if line[name]
-                        }
-        finally:
-            await connection.close()
+    async with (
+        connected(dsn, command_timeout_s=None) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        row = await connection.fetchrow(_ACCOUNT, account)
+        if row is None:
+            return None
+        figures: Figures = {("account", name): row[name] for name in set(row.keys()) - {"log_offset"}}
+        for kind, statement in _BY_SUBJECT:
+            for line in await connection.fetch(statement, account):
+                subject = f"{kind} {line['subject']}".strip()
+                figures |= {(subject, name): line[name] for name in set(line.keys()) - {"subject"} if line[name]}
     return Stored(row["log_offset"], {place: value for place, value in figures.items() if value})
 
 
@@ -91,9 +85,5 @@ async def stored_accounts(dsn: str) -> set[str]:
         DatabaseUnavailable: Postgres does not answer.
         SchemaOutdated: It was not migrated.
     """
-    with translated_errors():
-        connection = await asyncpg.connect(dsn, timeout=5.0)
-        try:
-            return {row["account"] for row in await connection.fetch("SELECT account FROM accounts")}
-        finally:
-            await connection.close()
+    async with connected(dsn) as connection:
+        return {row["account"] for row in await connection.fetch("SELECT account FROM accounts")}

@@ -6,7 +6,7 @@ from typing import Final
 
 from infra.backoff import backoff_s
 from infra.postgres.alerts import write_alerts, write_silences
-from infra.postgres.audit import connected
+from infra.postgres.connection import connected
 from infra.postgres.errors import DatabaseError
 from infra.settings import Settings
 from portfolio.alerts.engine import Alert, Silence

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from infra.embedded.checks import free_port
 from infra.postgres.alerts import newest_alerts
-from infra.postgres.audit import connected
+from infra.postgres.connection import connected
 from infra.postgres.migrate import migrate
 from infra.redis.live import LiveFeed
 from infra.settings import Settings

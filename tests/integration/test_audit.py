@@ -20,9 +20,10 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pydantic import SecretStr
 
 from infra.postgres import audit
-from infra.postgres.audit import Place, connected, decode_entry, encode_entry, new_entry
+from infra.postgres.audit import Place, decode_entry, encode_entry, new_entry
 from infra.postgres.audit_reader import AuditLine, newest_entries
 from infra.postgres.configuration import described_settings, note_configuration
+from infra.postgres.connection import connected
 from infra.postgres.migrate import migrate
 from infra.redis.access import ANNOUNCED, AccessNotes
 from infra.settings import Settings
