@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -16,7 +17,7 @@ from infra.postgres.audit import ChainBroken
 from infra.postgres.configuration import keep_trying_to_note
 from infra.postgres.errors import DatabaseError
 from infra.redis.client import RedisAway
-from infra.settings import load_settings
+from infra.settings import Settings, load_settings
 from streams.app import app
 from streams.audit import carry_announced, carry_outbox, carry_told, keep_chain
 from streams.gateway.log import open_producer
@@ -34,27 +35,15 @@ class Auditor(Service):
 
     @Service.task
     async def _carry_outbox(self) -> None:
-        async def carry() -> None:
-            async with open_producer(load_settings()) as producer:
-                await carry_outbox(load_settings(), producer)
-
-        await self._persistently("carry the outbox", carry)
+        await self._persistently("carry the outbox", lambda: _with_producer(carry_outbox))
 
     @Service.task
     async def _carry_told(self) -> None:
-        async def carry() -> None:
-            async with open_producer(load_settings()) as producer:
-                await carry_told(load_settings(), producer)
-
-        await self._persistently("carry what topics tell", carry)
+        await self._persistently("carry what topics tell", lambda: _with_producer(carry_told))
 
     @Service.task
     async def _carry_announced(self) -> None:
-        async def carry() -> None:
-            async with open_producer(load_settings()) as producer:
-                await carry_announced(load_settings(), producer)
-
-        await self._persistently("carry what the API announces", carry)
+        await self._persistently("carry what the API announces", lambda: _with_producer(carry_announced))
 
     @Service.task
     async def _keep_chain(self) -> None:
@@ -83,3 +72,9 @@ class Auditor(Service):
                 # The books do not depend on it; what is not in the trail stays where it waits.
                 logger.exception("audit trail: cannot %s until the cause is removed", what)
             await self.sleep(wait_s)
+
+
+async def _with_producer(carry: Callable[[Settings, AIOKafkaProducer], Awaitable[None]]) -> None:
+    settings = load_settings()
+    async with open_producer(settings) as producer:
+        await carry(settings, producer)

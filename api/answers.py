@@ -1,12 +1,11 @@
 """From what was read to what is answered."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from api import schemas
 from infra.postgres.accounts import AccountState
 from infra.postgres.comparison import StrategyLine
-from infra.postgres.lines import BalanceLine, EquityLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
+from infra.postgres.lines import BalanceLine, FeeLine, FillLine, FlowLine, PositionLine, SymbolLine
 from infra.postgres.view import log_positions
 from portfolio.money import ONE, ZERO, exact_arithmetic
 from portfolio.performance import Performance
@@ -256,14 +255,3 @@ def strategy(line: StrategyLine, reporting: str) -> schemas.StrategyPnl:
         last=line.last_time_us,
         reporting=reporting,
     )
-
-
-def equity_curve(lines: Sequence[EquityLine]) -> dict[int, Decimal]:
-    """The equity of all accounts together: at each time, the last known of each."""
-    last: dict[str, Decimal] = {}
-    totals: dict[int, Decimal] = {}
-    with exact_arithmetic():
-        for line in lines:
-            last[line.account] = line.equity
-            totals[line.time_us] = sum(last.values(), ZERO)
-    return totals

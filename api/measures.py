@@ -1,16 +1,17 @@
 """From what accounts went through to what is answered about it: drawdowns, returns, a benchmark, candles."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from http import HTTPStatus
+from operator import itemgetter
 
 import polars as pl
 
 from api import schemas
 from api.problems import ProblemError
 from infra.postgres.performance import Course
-from portfolio.money import exact_arithmetic
+from portfolio.money import ZERO, exact_arithmetic
 from portfolio.performance import (
     EquityPoint,
     Metric,
@@ -115,6 +116,19 @@ def _compared(
         undefined={name: one.undefined for name, one in measured.items() if one.undefined is not None},
         **{name: one.value for name, one in measured.items()},
     )
+
+
+def summed(curves: Iterable[Sequence[Point]]) -> list[Point]:
+    """Several curves as one, in order of time: at each time, the last value of each that has begun."""
+    changes = [(time_us, number, value) for number, curve in enumerate(curves) for time_us, value in curve]
+    changes.sort(key=itemgetter(0))  # by time alone: of two values at one time, the later one of the curve counts
+    last: dict[int, Decimal] = {}
+    totals: dict[int, Decimal] = {}
+    with exact_arithmetic():
+        for time_us, number, value in changes:
+            last[number] = value
+            totals[time_us] = sum(last.values(), ZERO)
+    return list(totals.items())
 
 
 def candles_of(points: Sequence[Point], timeframe: str) -> list[schemas.Candle]:

@@ -12,7 +12,7 @@ from api.status import followed, status_of
 from infra.postgres.alerts import newest_alerts
 from infra.postgres.audit_reader import newest_entries
 from infra.postgres.letters import LetterKey, newest_letters
-from infra.postgres.pages import AlertKey, AuditKey
+from infra.postgres.pages import AlertKey, AuditKey, page_of
 from infra.redis.client import RedisAway
 from infra.settings_table import setting_rows
 from portfolio.alerts.engine import AlertStatus
@@ -71,8 +71,9 @@ async def audit(
             kind=kind,
             accounts=visible(call.request, account),
         )
-    offer_next(call, AuditKey(found[limit - 1].offset) if len(found) > limit else None)
-    return [records.audit_line(line) for line in found[:limit]]
+    page = page_of(found, limit, lambda line: AuditKey(line.offset))
+    offer_next(call, page.last)
+    return [records.audit_line(line) for line in page.lines]
 
 
 @router.get("/alerts")
@@ -94,9 +95,9 @@ async def alerts(
             before=None if after is None else (after.raised_time_us, after.id),
             accounts=visible(call.request, account),
         )
-    last = found[limit - 1] if len(found) > limit else None
-    offer_next(call, None if last is None else AlertKey(last.raised_time_us, last.id))
-    return [records.alert_line(alert) for alert in found[:limit]]
+    page = page_of(found, limit, lambda alert: AlertKey(alert.raised_time_us, alert.id))
+    offer_next(call, page.last)
+    return [records.alert_line(alert) for alert in page.lines]
 
 
 @router.get("/dead-letters", responses=_FORBIDDEN)
@@ -112,9 +113,9 @@ async def dead_letters(
     after = place_of(call, cursor, LetterKey)
     async with call.services.reader.connection() as connection:
         found = await newest_letters(connection, limit=limit + 1, after=after, topic=topic)
-    last = found[limit - 1] if len(found) > limit else None
-    offer_next(call, None if last is None else LetterKey(last.time_us, last.letter_partition, last.letter_offset))
-    return [records.dead_letter_line(line) for line in found[:limit]]
+    page = page_of(found, limit, lambda line: LetterKey(line.time_us, line.letter_partition, line.letter_offset))
+    offer_next(call, page.last)
+    return [records.dead_letter_line(line) for line in page.lines]
 
 
 @router.get("/config", responses=_FORBIDDEN)

@@ -1,15 +1,14 @@
 """`/portfolio`, over time: the equity curve, and candles of the equity and of the PnL of a symbol."""
 
-from bisect import bisect_left
-from decimal import Decimal
+from collections import defaultdict
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
 
-from api import answers, schemas
+from api import schemas
 from api.dependencies import AccountQuery, Call, CallOf, SymbolPath, common_reporting
-from api.measures import candles_of
+from api.measures import candles_of, summed
 from api.periods import PeriodQuery, require_known
 from api.problems import DATA_RESPONSES, ProblemError
 from api.tabular import SHAPES, Listed, ShapeOf, shaped
@@ -80,28 +79,26 @@ async def symbol_candles(
     wanted = symbol.upper()
     async with call.view(account) as view:
         common_reporting(call.services, view)
-        start_us = period_start_time_us(period, _end_us(view))
+        start_us = period_start_time_us(period, view.valued_time_us)
         curves = [await symbol_curve(view, name, wanted, start_us) for name in view.accounts]
         if not any(curves):
             raise ProblemError(
                 HTTPStatus.NOT_FOUND, f"{wanted} has opened no position in this period; choose a longer one."
             )
-        return shaped(call, shape, schemas.Candle, candles_of(_summed(curves), timeframe))
+        return shaped(call, shape, schemas.Candle, candles_of(summed(curves), timeframe))
 
 
 async def _equity_curve(call: Call, view: View, period: str, points: int) -> list[Point]:
     common_reporting(call.services, view)
-    end_us = _end_us(view)
-    lines = await view.equity(start_time_us=period_start_time_us(period, end_us), points_max=points)
-    curve = answers.equity_curve(lines)
+    start_us = period_start_time_us(period, view.valued_time_us)
+    curves: dict[str, list[Point]] = defaultdict(list)
+    for line in await view.equity(start_time_us=start_us, points_max=points):
+        curves[line.account].append((line.time_us, line.equity))
+    curve = dict(summed(curves.values()))
     if view.accounts:
         with exact_arithmetic():
-            curve[end_us] = sum((line.value for line in await view.balances()), ZERO)
+            curve[view.valued_time_us] = sum((line.value for line in await view.balances()), ZERO)
     return sorted(curve.items())
-
-
-def _end_us(view: View) -> int:
-    return max((state.valued_time_us for state in view.accounts.values()), default=0)
 
 
 def _spaced(curve: list[Point], timeframe: Timeframe | None) -> list[Point]:
@@ -111,15 +108,3 @@ def _spaced(curve: list[Point], timeframe: Timeframe | None) -> list[Point]:
     length_us = TIMEFRAMES_US[timeframe]
     last_us = curve[-1][0]
     return [(min(candle.time + length_us, last_us), candle.close) for candle in candles_of(curve, timeframe)]
-
-
-def _summed(curves: list[list[Point]]) -> list[Point]:
-    """Several curves as one: at each time, the last value of each that has begun."""
-    times_us = sorted({time_us for curve in curves for time_us, _ in curve})
-    with exact_arithmetic():
-        return [(time_us, sum((_value_at(curve, time_us) for curve in curves), ZERO)) for time_us in times_us]
-
-
-def _value_at(curve: list[Point], time_us: int) -> Decimal:
-    after = bisect_left(curve, time_us + 1, key=lambda point: point[0])
-    return curve[after - 1][1] if after else ZERO

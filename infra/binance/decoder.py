@@ -219,22 +219,7 @@ def decode_trade(row: object, catalogue: Catalogue) -> Fill:
     """
     try:
         trade = msgspec.convert(row, _Trade)
-        instrument = catalogue.instrument(trade.symbol)
-        return Fill(
-            time_us=epoch_us(trade.time),
-            symbol=trade.symbol,
-            base=instrument.base,
-            quote=instrument.quote,
-            side=Side.BUY if trade.is_buyer else Side.SELL,
-            price=trade.price,
-            quantity=trade.qty,
-            quote_quantity=trade.quote_qty,
-            trade_id=trade.id,
-            order_id=trade.order_id,
-            fee=trade.commission,
-            fee_asset=trade.commission_asset if trade.commission else "",
-            maker=trade.is_maker,
-        )
+        return _fill(trade, trade.id, ExecutionKind.TRADE, catalogue)
     except _MISREAD as error:
         raise MalformedEvent(f"row of myTrades cannot be read: {error}") from error
 
@@ -248,25 +233,29 @@ def decode_allocation(row: object, catalogue: Catalogue) -> Fill:
     """
     try:
         found = msgspec.convert(row, _Allocation)
-        instrument = catalogue.instrument(found.symbol)
-        return Fill(
-            time_us=epoch_us(found.time),
-            symbol=found.symbol,
-            base=instrument.base,
-            quote=instrument.quote,
-            side=Side.BUY if found.is_buyer else Side.SELL,
-            price=found.price,
-            quantity=found.qty,
-            quote_quantity=found.quote_qty,
-            trade_id=found.allocation_id,
-            order_id=found.order_id,
-            fee=found.commission,
-            fee_asset=found.commission_asset if found.commission else "",
-            execution=ExecutionKind.ALLOCATION,
-            maker=found.is_maker,
-        )
+        return _fill(found, found.allocation_id, ExecutionKind.ALLOCATION, catalogue)
     except _MISREAD as error:
         raise MalformedEvent(f"row of myAllocations cannot be read: {error}") from error
+
+
+def _fill(row: _Trade | _Allocation, trade_id: int, execution: ExecutionKind, catalogue: Catalogue) -> Fill:
+    instrument = catalogue.instrument(row.symbol)
+    return Fill(
+        time_us=epoch_us(row.time),
+        symbol=row.symbol,
+        base=instrument.base,
+        quote=instrument.quote,
+        side=Side.BUY if row.is_buyer else Side.SELL,
+        price=row.price,
+        quantity=row.qty,
+        quote_quantity=row.quote_qty,
+        trade_id=trade_id,
+        order_id=row.order_id,
+        fee=row.commission,
+        fee_asset=row.commission_asset if row.commission else "",
+        execution=execution,
+        maker=row.is_maker,
+    )
 
 
 def decode_prevented_match(row: object, order: PreventedOrder, catalogue: Catalogue) -> Fill | None:

@@ -42,7 +42,7 @@ async def course_of(view: View, period: str) -> Course:
     Raises:
         ValueError: The period is not known.
     """
-    end_us = max((state.valued_time_us for state in view.accounts.values()), default=0)
+    end_us = view.valued_time_us
     start_us = period_start_time_us(period, end_us)
     equities = _equities(await view.balances())
     earned = [

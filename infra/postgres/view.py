@@ -49,6 +49,11 @@ class View:
         return self._connection
 
     @property
+    def valued_time_us(self) -> int:
+        """The time of the newest prices; 0 without an account."""
+        return max((state.valued_time_us for state in self.accounts.values()), default=0)
+
+    @property
     def seen(self) -> list[int] | None:
         """The last event of each account that a view of the past has seen; None: all of them."""
         return self._seen
@@ -132,11 +137,10 @@ class View:
 
         Spans of up to two days are drawn from every mark, longer ones from the valuation points.
         """
-        end_us = max((state.valued_time_us for state in self.accounts.values()), default=0)
         first_us = await self._connection.fetchval(queries.SELECT_FIRST_POINT, self._names, start_time_us, self._end_us)
         if first_us is None:
             return []
-        span_us = max(end_us - first_us, 1)
+        span_us = max(self.valued_time_us - first_us, 1)
         rows = await self._connection.fetch(
             queries.SELECT_EQUITY,
             self._names,
