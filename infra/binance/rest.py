@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from infra.binance.account_rows import decode_account, decode_trade
 from infra.binance.budget import Priority
 from infra.binance.catalogue import Catalogue, decode_exchange_info
-from infra.binance.decoder import decode_account, decode_trade
 from infra.binance.errors import MalformedEvent, RequestRefused
 from infra.binance.keys import SigningKey
 from infra.binance.transport import Transport

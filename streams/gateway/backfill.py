@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from infra.binance.account_rows import PreventedOrder, decode_allocation, decode_prevented_match
 from infra.binance.catalogue import Catalogue
-from infra.binance.decoder import PreventedOrder, decode_allocation, decode_prevented_match
 from infra.binance.errors import MalformedEvent, RequestRefused
 from infra.binance.rest import ROWS_MAX, BinanceRest
 from infra.binance.times import milliseconds

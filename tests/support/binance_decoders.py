@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from infra.binance import history_rows
-from infra.binance.catalogue import Catalogue, Instrument, decode_exchange_info
-from infra.binance.decoder import (
+from infra.binance.account_rows import (
     PreventedOrder,
-    ReportedBalances,
-    ReportedFill,
-    ReportedFlow,
     decode_account,
     decode_allocation,
     decode_prevented_match,
     decode_trade,
-    decode_user_event,
 )
+from infra.binance.catalogue import Catalogue, Instrument, decode_exchange_info
+from infra.binance.decoder import ReportedBalances, ReportedFill, ReportedFlow, decode_user_event
 from infra.binance.errors import MalformedEvent, UnknownSymbol
 from infra.binance.histories import MISREAD
 from portfolio.events import Side

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.binance.account_rows import decode_account, decode_trade
 from infra.binance.catalogue import Catalogue, Instrument
-from infra.binance.decoder import (
-    Notice,
-    NoticeKind,
-    ReportedBalances,
-    ReportedFill,
-    ReportedFlow,
-    decode_account,
-    decode_trade,
-    decode_user_event,
-)
+from infra.binance.decoder import Notice, NoticeKind, ReportedBalances, ReportedFill, ReportedFlow, decode_user_event
 from infra.binance.errors import MalformedEvent, UnknownSymbol
 from portfolio.events import Balance, ExecutionKind, Fill, FlowKind, Side
 
