@@ -41,7 +41,10 @@ def partitions_of(specs: Sequence[TopicSpec], settings: Settings) -> list[TopicP
 
 
 async def until_now(consumer: AIOKafkaConsumer) -> AsyncIterator[ConsumerRecord]:
-    """What the assigned partitions have at this moment, from where the consumer stands; each in its order."""
+    """What the assigned partitions have at this moment, from where the consumer stands; each in its order.
+
+    What comes meanwhile is what the consumer reads next.
+    """
     ends = await consumer.end_offsets(list(consumer.assignment()))
     open_ends = {partition: end for partition, end in ends.items() if await consumer.position(partition) < end}
     while open_ends:
@@ -49,5 +52,8 @@ async def until_now(consumer: AIOKafkaConsumer) -> AsyncIterator[ConsumerRecord]
             for record in records:
                 if record.offset < ends[partition]:
                     yield record
+            if records[-1].offset >= ends[partition]:
+                # One fetch may bring also what came later, and counts as read.
+                consumer.seek(partition, ends[partition])
         # Not the last record's offset: what a transaction or a compaction left out has an offset too.
         open_ends = {partition: end for partition, end in open_ends.items() if await consumer.position(partition) < end}
