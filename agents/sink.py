@@ -2,7 +2,8 @@
 
 Postgres itself remembers, in the transaction that writes the data, which record of the journal comes next. So after
 each assignment the sink reads on from there, whatever the consumer group says, and a journal record is written once
-and never left out. While Postgres is away the records wait in Kafka.
+and never left out. While Postgres is away the records wait in Kafka; a partition whose records Kafka did not keep long
+enough stands still (`streams.journal_places`).
 
 It is a service with a consumer of its own rather than a Faust agent. Measured: with the database away, an agent's
 buffer fills, Faust's conductor waits for room in it, and with it every other agent of the worker stands still; the
@@ -11,25 +12,27 @@ ledger applied none of 3,000 records in a minute.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from mode import Service
 
 from infra.backoff import backoff_s
-from infra.postgres.errors import DatabaseError
+from infra.postgres.errors import DatabaseError, DatabaseUnavailable, describe
 from infra.postgres.writer import LogRef, Writer
+from infra.redis.sink_problems import SinkProblems
 from infra.settings import Settings, load_settings
 from infra.telemetry.metrics import SINK_ERRORS
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
 from streams import topics
 from streams.app import app
 from streams.connection import client_options
+from streams.journal_places import LOOK_AGAIN_S, JournalPlaces, JournalSkipped
 from streams.live import LiveTeller
 from streams.records import UnreadableRecord, journal_records, pnl_records
-from streams.telemetry import note_written, sink_lag
+from streams.telemetry import note_written
 
 logger = logging.getLogger(__name__)
 
@@ -48,28 +51,48 @@ Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 class PostgresSink(Service):
     """Carries the journal, and what marks make of accounts, to Postgres."""
 
+    def __post_init__(self) -> None:
+        """Nothing has been tried, and no partition is known."""
+        self._attempt = 0
+        self._partitions: Collection[int] = ()
+
     @Service.task
     async def _carry(self) -> None:
         """Carry until the worker stops; whatever goes wrong, begin again where Postgres says."""
         settings = load_settings()
-        attempt = 0
-        while not self.should_stop:
-            try:
-                async with Writer(settings.database_dsn) as writer:
-                    await self._consume(settings, writer)
-            except (DatabaseError, KafkaError, OSError) as error:
-                logger.warning("nothing is written to Postgres, trying again: %s", error)
-            except Exception:
-                # The books do not depend on it: the ledger goes on, and the copy in Postgres falls behind, visibly.
-                logger.exception("the sink cannot write a record; Postgres stays behind until the cause is removed")
-            else:
-                attempt = 0
-                continue
-            SINK_ERRORS.inc()
-            await self.sleep(backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S))
-            attempt += 1
+        problems = SinkProblems(settings.redis_dsn)
+        try:
+            while not self.should_stop:
+                await self._try(settings, problems)
+        finally:
+            await problems.close()
 
-    async def _consume(self, settings: Settings, writer: Writer) -> None:
+    async def _try(self, settings: Settings, problems: SinkProblems) -> None:
+        """Carry until the worker stops, or something goes wrong; then wait a while."""
+        try:
+            async with Writer(settings.database_dsn) as writer:
+                await self._consume(settings, writer, problems)
+        except (DatabaseUnavailable, KafkaError, OSError, JournalSkipped) as error:
+            logger.warning("nothing is written to Postgres, trying again: %s", error)
+        except DatabaseError as error:
+            logger.error("nothing is written to Postgres, trying again: %s", error)  # noqa: TRY400 - it says all
+            await self._tell(problems, error)
+        except Exception as error:
+            # The books do not depend on it: the ledger goes on, and the copy in Postgres falls behind, visibly.
+            logger.exception("the sink cannot write a record; Postgres stays behind until the cause is removed")
+            await self._tell(problems, error)
+        else:
+            return
+        SINK_ERRORS.inc()
+        await self.sleep(backoff_s(self._attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S))
+        self._attempt += 1
+
+    async def _tell(self, problems: SinkProblems, error: Exception) -> None:
+        """Let the status say that none of this sink's partitions gets on."""
+        text = f"nothing is written to Postgres: {describe(error)}"
+        await problems.tell(self._partitions, dict.fromkeys(self._partitions, text))
+
+    async def _consume(self, settings: Settings, writer: Writer, problems: SinkProblems) -> None:
         # Before anything is read: a database that is away should not take part in the group.
         await writer.next_offsets(topics.JOURNAL.name)
         consumer = AIOKafkaConsumer(
@@ -83,17 +106,27 @@ class PostgresSink(Service):
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
         )
-        consumer.subscribe([topics.JOURNAL.name, topics.PNL.name], listener=_ReadOn(consumer, writer))
+        places = JournalPlaces(consumer, writer)
+        consumer.subscribe([topics.JOURNAL.name, topics.PNL.name], listener=places)
         live = LiveTeller(settings.redis_dsn)
         try:
             await consumer.start()
+            tells_again_at = time.monotonic() + LOOK_AGAIN_S
             while not self.should_stop:
+                await places.check()
                 batch = await consumer.getmany(timeout_ms=_POLL_MS)
                 if batch:
+                    places.follow(batch)
                     told = await write_batch(writer, batch)
+                    places.note_stored(ref for ref, _ in told.updates)
                     await _commit(consumer, batch)
                     await live.tell([update for _, update in told.updates], told.snapshots)
+                    self._attempt = 0
+                if time.monotonic() >= tells_again_at:
+                    await problems.tell(places.partitions, {number: str(gap) for number, gap in places.gaps.items()})
+                    tells_again_at = time.monotonic() + LOOK_AGAIN_S
         finally:
+            self._partitions = places.partitions
             await live.close()
             await consumer.stop()
 
@@ -109,42 +142,6 @@ async def _commit(consumer: AIOKafkaConsumer, batch: Batch) -> None:
         await consumer.commit({tp: records[-1].offset + 1 for tp, records in batch.items()})
     except (CommitFailedError, IllegalStateError) as error:
         logger.info("how far the sink has come is told after the rebalance: %s", error)
-
-
-# aiokafka is not typed
-class _ReadOn(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Moves each newly assigned partition of the journal to where Postgres stands."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, writer: Writer) -> None:
-        self._consumer = consumer
-        self._writer = writer
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Stop measuring. What is being written is written whole, and writing it twice changes nothing."""
-        for tp in revoked:
-            if tp.topic == topics.JOURNAL.name:
-                sink_lag.forget(tp.partition)
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Read on where Postgres stands; where it has nothing, from the beginning."""
-        journal = [tp for tp in assigned if tp.topic == topics.JOURNAL.name]
-        if not journal:
-            return
-        next_offsets = await self._writer.next_offsets(topics.JOURNAL.name)
-        beginnings = await self._consumer.beginning_offsets(journal)
-        for tp in journal:
-            wanted = next_offsets.get(tp.partition, beginnings[tp])
-            if wanted < beginnings[tp]:
-                logger.critical(
-                    "%s[%d] begins at offset %d, but Postgres has only what is before %d: it stays incomplete until "
-                    "it is rebuilt from the log",
-                    tp.topic,
-                    tp.partition,
-                    beginnings[tp],
-                    wanted,
-                )
-            self._consumer.seek(tp, max(wanted, beginnings[tp]))
-            sink_lag.begin(tp.partition, max(wanted, beginnings[tp]))
 
 
 class Told(NamedTuple):

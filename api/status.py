@@ -17,6 +17,7 @@ from infra.postgres.accounts import AccountState
 from infra.postgres.errors import DatabaseError, describe
 from infra.postgres.view import log_positions
 from infra.redis.client import RedisAway
+from infra.redis.sink_problems import KEY as SINK_PROBLEMS
 
 _GRACE_S: Final = 15.0
 _KAFKA_TIMEOUT_S: Final = 1.0
@@ -61,6 +62,8 @@ class _Account:
     gateway: _Gateway
     stale_after_s: float
     has_database: bool
+    stands_still: bool
+    """Whether the sink writes nothing of it to Postgres."""
 
     @property
     def lag_s(self) -> float | None:
@@ -80,7 +83,7 @@ class _Account:
             return "failed"
         if self.lag_s is None:
             return "unknown" if gateway.state is None or gateway.is_silent else "syncing"
-        if self.is_stale:
+        if self.is_stale or self.stands_still:
             return "stale"
         return "live" if gateway.state in {None, "live"} else "syncing"
 
@@ -139,9 +142,10 @@ async def status_of(services: Services, only: Collection[str] | None) -> schemas
     except RemediableError as error:
         told.append(str(error))
     names = sorted(only) if only is not None else [each.name for each in configs] or [settings.account]
-    database, kafka_error, gateways = await asyncio.gather(
+    database, kafka_error, sink_problems, gateways = await asyncio.gather(
         _ask_database(services, only),
         _ask_kafka(settings.brokers),
+        _ask_sink(services),
         asyncio.gather(*(_ask_redis(services, name) for name in names)),
     )
     from_bots = {each.name for each in configs if each.source == "executions"}
@@ -155,10 +159,11 @@ async def status_of(services: Services, only: Collection[str] | None) -> schemas
             stale_after_s=_GRACE_S
             + (settings.valuation_interval_s if name in from_bots else settings.balance_sync_interval_s),
             has_database=database.error is None,
+            stands_still=name in database.accounts and database.accounts[name].log_partition in sink_problems,
         )
         for name, gateway in zip(names, gateways, strict=True)
     ]
-    told += _common_problems(database, gateways[0], kafka_error)
+    told += [*_common_problems(database, gateways[0], kafka_error), *dict.fromkeys(sink_problems.values())]
     told += [
         problem if len(accounts) == 1 else f"{each.name}: {problem}" for each in accounts for problem in each.problems()
     ]
@@ -220,6 +225,15 @@ async def _ask_redis(services: Services, account: str) -> _Gateway:
     except RedisAway as error:
         return _Gateway(error=str(error))
     return _Gateway(took_ms=_elapsed_ms(started), fields=fields)
+
+
+async def _ask_sink(services: Services) -> dict[int, str]:
+    """What keeps the sink from writing, by partition of the log; nothing is known without Redis."""
+    try:
+        found = await services.redis.fields(SINK_PROBLEMS)
+    except RedisAway:
+        return {}
+    return {int(partition): text for partition, text in found.items() if partition.isdecimal()}
 
 
 async def _ask_kafka(brokers: str) -> str | None:

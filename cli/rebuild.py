@@ -17,7 +17,7 @@ from infra.postgres.errors import DatabaseError
 from infra.postgres.migrate import migrate
 from infra.postgres.rebuilding import side_schema
 from infra.settings import Settings, load_settings
-from streams.rebuilding import Rebuilt, Result, rebuild_account
+from streams.rebuilding import Rebuilt, Result, close_gaps, gaps_of_journal, rebuild_account
 from streams.verification import accounts_of_log
 
 _SAYS = {
@@ -45,19 +45,23 @@ def rebuild(
     Example: portfolio rebuild; portfolio rebuild --account main --accept
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    done = asyncio.run(
+    done, partitions = asyncio.run(
         _rebuild(load_settings(), account or [], accept=accept, actor=by or getpass.getuser(), quiet=json)
     )
     if json:
         print(json_format.dumps([_as_json(one) for one in done], indent=2))
     else:
-        _show(done)
+        _show(done, partitions)
     if any(one.result is Result.DIFFERENT for one in done):
         raise typer.Exit(1)
 
 
-async def _rebuild(settings: Settings, names: list[str], *, accept: bool, actor: str, quiet: bool) -> list[Rebuilt]:
+async def _rebuild(
+    settings: Settings, names: list[str], *, accept: bool, actor: str, quiet: bool
+) -> tuple[list[Rebuilt], list[int]]:
+    """Make accounts anew; returns them, and the partitions of the journal where the sink stood still and goes on."""
     await migrate(settings.database_dsn)
+    gaps = await gaps_of_journal(settings)
     accounts = names or sorted(await accounts_of_log(settings))
     if not accounts:
         raise RemediableError("the log has no records", "There is nothing to rebuild")
@@ -70,10 +74,11 @@ async def _rebuild(settings: Settings, names: list[str], *, accept: bool, actor:
 
         try:
             async with side_schema(settings.database_dsn) as connection:
-                return [
+                done = [
                     await rebuild_account(settings, connection, name, accept=accept, actor=actor, on_progress=note)
                     for name in accounts
                 ]
+                return done, await close_gaps(settings, connection, gaps, done)
         except DatabaseError as error:
             raise RemediableError(str(error), "Start Postgres, or set DATABASE_URL") from error
 
@@ -89,10 +94,12 @@ def _as_json(one: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _show(done: list[Rebuilt]) -> None:
+def _show(done: list[Rebuilt], partitions: list[int]) -> None:
     for one in done:
         print(f"account {one.account}, {one.events:,} events, log offset {one.log_offset}: {_SAYS[one.result]}")
         for table in one.differences:
             print(f"  {table.table}: {table.live_only} rows only there, {table.log_only} only from the log")
             for sample in table.samples:
                 print(f"    {sample}")
+    if partitions:
+        print(f"the sink goes on with partitions {', '.join(map(str, partitions))} of the journal")

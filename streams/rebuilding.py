@@ -1,6 +1,6 @@
 """The tables in Postgres made anew from the log, beside the live ones, and put in their place when they are right."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ from portfolio.amendments import NO_AMENDMENTS
 from portfolio.audit import AuditEntry, AuditKind
 from portfolio.snapshots import LedgerUpdate, describe_update
 from streams.account_log import NeedsRefold, partition_of
+from streams.journal_gaps import Gap, look_for_gaps
 from streams.log_reader import open_log
-from streams.topics import ACCOUNT_EVENTS
+from streams.topics import ACCOUNT_EVENTS, JOURNAL
+from streams.verification import accounts_of_log
 
 _UPDATES_AT_ONCE = 200
 _EVENTS_AT_ONCE = 5_000
@@ -87,6 +89,46 @@ async def rebuild_account(
                     return done
     except (KafkaError, OSError, DatabaseError) as error:
         raise RemediableError(f"account {account}: {error!r}", "`portfolio doctor` says what is in the way") from error
+
+
+async def gaps_of_journal(settings: Settings) -> dict[Gap, int]:
+    """What `look_for_gaps` finds.
+
+    Raises:
+        RemediableError: Kafka or Postgres does not answer.
+    """
+    try:
+        return await look_for_gaps(settings)
+    except (KafkaError, OSError, DatabaseError) as error:
+        raise RemediableError(f"the journal: {error!r}", "`portfolio doctor` says what is in the way") from error
+
+
+async def close_gaps(
+    settings: Settings, connection: asyncpg.Connection, gaps: Mapping[Gap, int], done: Collection[Rebuilt]
+) -> list[int]:
+    """Let the sink go on in partitions of the journal where every account is what the log leads to now.
+
+    The tables have all that the journal had told before they were made.
+
+    Args:
+        settings: How to reach Kafka.
+        connection: Of `side_schema`.
+        gaps: What `gaps_of_journal` found before the first account was made anew.
+        done: The accounts that were made anew since.
+
+    Returns:
+        The partitions where it goes on.
+
+    Raises:
+        RemediableError: Kafka does not answer.
+    """
+    if not gaps:
+        return []
+    right = {one.account for one in done if one.result is not Result.DIFFERENT}
+    lacking = {partition_of(name, settings.partitions) for name in await accounts_of_log(settings) - right}
+    offsets = {gap.partition: end for gap, end in gaps.items() if gap.partition not in lacking}
+    await side.read_on_at(connection, JOURNAL.name, offsets)
+    return sorted(offsets)
 
 
 async def _settle(connection: asyncpg.Connection, copy: "_Copy", *, accept: bool, actor: str) -> Rebuilt | None:

@@ -4,7 +4,7 @@ The live tables are read and written all the while. Only the replacement of an a
 writer takes, for the one transaction that replaces it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from infra.errors import RemediableError
 from infra.postgres.errors import translated_errors
 from infra.postgres.migrate import migrate
 from infra.postgres.partitions import MonthlyPartitions
+from infra.postgres.statements import UPSERT_OFFSET, many
 
 SCHEMA: Final = "portfolio_rebuild"
 
@@ -138,6 +139,11 @@ async def replace_account(connection: asyncpg.Connection, account: str, *, keep_
         "AND log_offset <= (SELECT log_offset FROM accounts WHERE account = $1)",
         account,
     )
+
+
+async def read_on_at(connection: asyncpg.Connection, topic: str, offsets: Mapping[int, int]) -> None:
+    """Note that what partitions of a topic have before an offset is in the live tables."""
+    await many(connection, UPSERT_OFFSET, [(topic, partition, offset) for partition, offset in offsets.items()])
 
 
 async def _compare_table(connection: asyncpg.Connection, table: str, account: str) -> TableDifference:

@@ -30,7 +30,9 @@ async def store(connection: asyncpg.pool.PoolConnectionProxy, rows: Rows) -> Non
     await many(connection, _ADD_TO_SYMBOL, rows.symbol_rows())
 
 
-async def many(connection: asyncpg.pool.PoolConnectionProxy, statement: str, rows: Iterable[Row]) -> None:
+async def many(
+    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, statement: str, rows: Iterable[Row]
+) -> None:
     """Run a statement for each row."""
     batch = list(rows)
     if batch:

@@ -103,6 +103,7 @@ async def test_a_running_worker_brings_a_restored_database_up_to_date(
         await _until_fills(connection, 15)
 
         assert "restored in" in _backup(database_url, "restore", str(tmp_path / "backup"), "--yes")
+        await _until_fills(connection, 15)  # although nothing happens that would tell the worker
         await produce(own_brokers, [(name, record(name, fill(4))) for name in accounts])
 
         await _until_fills(connection, 20)
