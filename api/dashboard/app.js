@@ -1,6 +1,7 @@
 // Asks the API when the live stream says that something has happened, or each second while there is no stream, and shows
 // what it says. While the tab is hidden it asks nothing.
 
+import { ALERTS_MAX, showAlerts } from "./alerts.js";
 import { EquityChart } from "./chart.js";
 import { listen } from "./live.js";
 import { direction, money, percent, ratio } from "./money.js";
@@ -33,9 +34,19 @@ async function ask(path, parameters = {}) {
   element("sign-in").hidden = answer.status !== 401;
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
-    throw new Error(problem.detail ?? `${path} answered ${answer.status}`);
+    throw Object.assign(new Error(problem.detail ?? `${path} answered ${answer.status}`), { status: answer.status });
   }
   return { body: await answer.json(), logPosition: answer.headers.get("X-Log-Position") };
+}
+
+/** What `ask` gives, with null as its body where the key lacks the scope: the rest of the page needs it not. */
+async function askIfAllowed(path, parameters) {
+  try {
+    return await ask(path, parameters);
+  } catch (error) {
+    if (error.status !== 403) throw error;
+    return { body: null };
+  }
 }
 
 // -- what is shown ---------------------------------------------------------------------------------------------------
@@ -174,6 +185,10 @@ function showMetrics({ body }) {
 const LEVELS = { live: "good", connected: "good", syncing: "warn", stale: "bad", failed: "bad", disconnected: "bad", unknown: "" };
 
 function showStatus({ body }) {
+  if (body === null) {
+    showParts([["State", "shown to keys with the scope admin:read", ""]], "");
+    return;
+  }
   const lag = body.sync_lag_seconds;
   const lagText = lag === null ? "\u2013" : lag < 100 ? `${lag.toFixed(1)} s` : age(lag);
   const parts = [
@@ -184,20 +199,22 @@ function showStatus({ body }) {
     ["Postgres", body.database_connection, LEVELS[body.database_connection]],
     ["Redis", body.redis_connection, LEVELS[body.redis_connection]],
   ];
+  showParts(parts, body.problems.join("\n"));
+  element("empty-problems").replaceChildren(...body.problems.map((problem) => {
+    const item = document.createElement("li");
+    item.textContent = problem;
+    return item;
+  }));
+}
+
+function showParts(parts, title) {
   const list = element("status");
-  const title = body.problems.join("\n");
   const key = JSON.stringify([parts, title]);
   if (list.dataset.key !== key) {
     list.dataset.key = key;
     list.replaceChildren(...parts.map(([name, value, level]) => statusItem(name, value, level)));
     list.title = title;
   }
-  element("empty-problems").replaceChildren(...body.problems.map((problem) => {
-    const item = document.createElement("li");
-    item.textContent = problem;
-    return item;
-  }));
-  return body;
 }
 
 function statusItem(name, value, level) {
@@ -224,6 +241,7 @@ function showNotice(message) {
 }
 
 function noticeOf(status) {
+  if (status === null) return null;
   if (status.database_connection === "disconnected") return "The database does not answer: what is shown is of the past.";
   if (status.sync_status === "stale") {
     return `Stale: the newest prices are ${age(status.sync_lag_seconds)} old. Are the gateway and a worker running?`;
@@ -234,15 +252,18 @@ function noticeOf(status) {
 // -- the loop --------------------------------------------------------------------------------------------------------
 
 async function refresh() {
-  const [overview, open, status] = await Promise.all([
+  const [overview, open, status, alerts] = await Promise.all([
     ask("portfolio/overview"),
     ask("portfolio/positions", { status: "open", limit: "200" }),
-    ask("admin/status"),
+    askIfAllowed("admin/status"),
+    askIfAllowed("admin/alerts", { status: "raised", limit: String(ALERTS_MAX) }),
   ]);
   showOverview(overview);
   showOpen(open);
-  const told = showStatus(status);
-  showNotice(overview.body.timestamp === null ? null : noticeOf(told));
+  showStatus(status);
+  element("alerts").hidden = false;
+  showAlerts(element("alerts"), alerts.body);
+  showNotice(overview.body.timestamp === null ? null : noticeOf(status.body));
   const later = [refreshSymbols(), refreshMetrics()];
   if (overview.logPosition !== state.logPosition) later.push(refreshBooks(overview.logPosition));
   if (Date.now() - state.curveAt > CURVE_EVERY_MS) later.push(refreshCurve());

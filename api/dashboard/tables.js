@@ -2,8 +2,8 @@
 
 import { direction, money, percent, pricePlaces, quantity } from "./money.js";
 
-/** Set a cell to { text, zeros, title, kind } without touching what is the same. */
-function fillCell(cell, { text, zeros = "", title = "", kind = "" }) {
+/** Set an element to { text, zeros, title, kind } without touching what is the same. */
+export function fillCell(cell, { text, zeros = "", title = "", kind = "" }) {
   const key = `${text}|${zeros}|${title}|${kind}`;
   if (cell.dataset.key === key) return;
   cell.dataset.key = key;
@@ -19,7 +19,8 @@ function fillCell(cell, { text, zeros = "", title = "", kind = "" }) {
   cell.className = [cell.dataset.base, kind].filter(Boolean).join(" ");
 }
 
-function sized(parent, count, make) {
+/** Make a parent have so many children, new ones at its end. */
+export function sized(parent, count, make) {
   while (parent.children.length > count) parent.lastElementChild.remove();
   while (parent.children.length < count) parent.append(make());
 }

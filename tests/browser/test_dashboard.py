@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from infra.access_keys import SCOPES
 from infra.postgres.access_keys import KeyStore
+from infra.postgres.alerts import write_alerts
+from infra.postgres.connection import connected
 from infra.postgres.migrate import migrate
 from infra.postgres.writer import LogRef, Writer
+from portfolio.alerts.engine import Alert, AlertStatus
+from portfolio.alerts.rules import Severity
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
 from tests.support.journal import START_US, Journal, deposit, fill, sample_account
 
@@ -64,6 +70,11 @@ class Site:
             self._process.send_signal(signal.SIGTERM)
             await self._process.wait()
             self._process = None
+
+    async def alert(self, *alerts: Alert) -> None:
+        """Store alerts as they are now."""
+        async with connected(self.database_url) as connection:
+            await write_alerts(connection, alerts)
 
     async def store(self, updates: Sequence[LedgerUpdate], *snapshots: AccountSnapshot) -> None:
         async with Writer(self.database_url) as writer:
@@ -154,6 +165,77 @@ async def test_what_did_not_change_is_not_sent_again(site: Site, browser: Browse
         )
     assert first[0] > first[1] > 0
     assert all(0 < sent < size for sent, size in later), later
+
+
+def an_alert(number: int, severity: Severity, text: str, account: str = "main") -> Alert:
+    time_us = now_us() - 3_600_000_000 + number
+    return Alert(
+        id=f"{number:012x}", rule=f"rule-{number}", kind="loss", severity=severity, account=account, subject="24h",
+        status=AlertStatus.RAISED, text=text, raised_time_us=time_us, changed_time_us=time_us, told_time_us=time_us,
+    )  # fmt: skip
+
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>&amp;"
+
+
+async def test_open_alerts_are_shown_live_and_as_text(site: Site, browser: Browser) -> None:
+    journal, updates = sample_account()
+    await site.store(updates, journal.marked(now_us(), BTC="62111.5", ETH="3190.25", BNB="615"))
+    small, large = an_alert(1, Severity.WARNING, HOSTILE), an_alert(2, Severity.CRITICAL, "12% of equity is lost")
+    async with opened(browser, site.url) as page:
+        panel, items = page.locator("#alerts"), page.locator("#alerts li")
+        await expect(panel).to_have_text("Alerts none is open", use_inner_text=True)
+        await expect(panel.locator("ul")).to_be_hidden()
+        await site.alert(small, an_alert(3, Severity.INFO, "of another account", "second"))
+        await expect(panel.locator("h2")).to_have_text("Alerts 2 open", timeout=20_000)
+        await expect(items.first.locator(".message")).to_have_text(HOSTILE)
+        await expect(items.first).to_contain_text("rule-1 24h")
+        await expect(items.first.locator("time")).to_have_text(re.compile("^since .*[0-9]{2}:[0-9]{2}:[0-9]{2}$"))
+        await site.alert(large)
+        await expect(items.first.locator(".message")).to_have_text("12% of equity is lost", timeout=20_000)
+        await expect(items.first.locator(".severity")).to_have_text("critical")
+        noted_us = now_us()
+        await site.alert(replace(large, acknowledged_by="<b>anna</b>", changed_time_us=noted_us))
+        await site.alert(replace(small, silenced=True, changed_time_us=noted_us))
+        await expect(panel).to_contain_text("acknowledged by <b>anna</b>", timeout=20_000)
+        await expect(items.first).to_contain_text("of another account")
+        await expect(items.nth(1)).to_contain_text("12% of equity is lost")
+        await expect(items.nth(2).locator(".care")).to_have_text("silenced")
+        assert await panel.locator("img, script, p b").count() == 0
+        assert "taken" not in await page.title()
+        await site.alert(replace(large, status=AlertStatus.CLEARED, changed_time_us=now_us(), cleared_time_us=now_us()))
+        await expect(items).to_have_count(2, timeout=20_000)
+        await expect(panel).not_to_contain_text("12% of equity is lost")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+    async with opened(browser, f"{site.url}/?account=second", width=360) as page:
+        await expect(page.locator("#alerts li")).to_have_count(0)
+        await expect(page.locator("#notice")).to_contain_text("second")
+
+
+async def test_alerts_are_shown_before_an_account_is(site: Site, browser: Browser) -> None:
+    """A record that cannot be read may be why none arrives."""
+    await site.alert(an_alert(1, Severity.WARNING, "x" * 1_000, account=""))
+    async with opened(browser, site.url, width=360) as page:
+        await expect(page.locator("#alerts .message")).to_have_text("x" * 1_000)
+        await expect(page.locator("#empty")).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_key_that_may_not_see_the_service_sees_the_books(site: Site, browser: Browser) -> None:
+    journal, updates = sample_account()
+    await site.store(updates, journal.marked(now_us(), BTC="62111.5", ETH="3190.25", BNB="615"))
+    await site.alert(an_alert(1, Severity.CRITICAL, "nobody but the administrator reads this"))
+    await site.stop()
+    await site.start(host="0.0.0.0")
+    token = await KeyStore(site.database_url, actor="tester").create("reader", scopes=["portfolio:read"])
+    async with opened(browser, site.url) as page:
+        await page.get_by_placeholder("pfk_").fill(token.text)
+        await page.get_by_role("button", name="Show").click()
+        await expect(page.locator("#equity")).to_have_text("48,194.88", timeout=20_000)
+        await expect(page.locator("#alerts")).to_have_text("Alerts are shown to keys with the scope admin:read")
+        await expect(page.locator("#status")).to_have_text("State shown to keys with the scope admin:read")
+        await expect(page.locator("#notice")).to_be_hidden()
 
 
 async def test_old_prices_are_marked(site: Site, browser: Browser) -> None:
