@@ -1,8 +1,14 @@
 """`portfolio api`."""
 
-from typing import Annotated
+import logging
+from typing import Annotated, Final
 
 import typer
+
+logger = logging.getLogger(__name__)
+
+_FILES: Final = 8_192
+"""Each live stream and each connection is one."""
 
 
 def api(
@@ -23,6 +29,7 @@ def api(
     from api.app import create_app
     from infra.embedded.checks import require_free_port
     from infra.errors import RemediableError
+    from infra.open_files import REMEDY, allow_open_files
     from infra.settings import load_settings
     from infra.telemetry.logs import configure_logging
 
@@ -36,6 +43,8 @@ def api(
             "a certificate needs its key, and a key its certificate",
             "Set both PORTFOLIO_TLS_CERTIFICATE and PORTFOLIO_TLS_KEY",
         )
+    if (allowed := allow_open_files(_FILES)) < _FILES:
+        logger.warning("no more than %d files may be open, live streams among them. %s", allowed, REMEDY)
     # Whether a key is asked for depends on who can reach it, so the application must know where it listens.
     uvicorn.run(
         create_app(settings.model_copy(update={"host": host})),

@@ -1,16 +1,15 @@
 """The client of `portfolio load`: holds streams, asks at a steady rate, and measures."""
 
 import asyncio
-import resource
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
-import aiohttp
-
+from cli.load_connections import OK, Asking, Listening, Server
+from cli.load_seen import Seen
 from infra.errors import RemediableError
+from infra.open_files import REMEDY, allow_open_files
 
 ROUTES: Final = (
     "/portfolio/overview",
@@ -26,14 +25,19 @@ ROUTES: Final = (
 )
 """What the dashboard and bots ask for, in turn."""
 
+_STREAM: Final = "/portfolio/stream"
 _CONNECTIONS_MAX: Final = 256
 _FILES_SPARE: Final = 128
 _TIMEOUT_S: Final = 30.0
 _GRACE_S: Final = 5.0
 """How far the requests may fall behind before those that are left are given up."""
+_IDLE_MAX_S: Final = 2.0
+"""Connections that were idle for longer are not used again: servers close them, after five seconds often."""
+_SILENCE_MAX_S: Final = 40.0
+"""A stream says something each fifteen seconds, so then it is dead."""
 _OPENING_S: Final = 60.0
 _OPENING_AT_ONCE: Final = 50
-_OK: Final = (200, 304)
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,157 +58,235 @@ class Plan:
     seconds: float
 
 
-@dataclass(slots=True)
-class _Seen:
-    latencies_s: dict[str, list[float]] = field(default_factory=lambda: {route: [] for route in ROUTES})
-    delays_s: list[float] = field(default_factory=list)
-    messages: int = 0
-    held: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-
 async def put_under_load(plan: Plan) -> dict[str, Any]:
     """Do it, and tell what was seen: counts, errors, and percentiles in milliseconds.
 
     Raises:
         RemediableError: The API cannot be reached, does not accept the key, or more files are needed than allowed.
     """
-    _allow_files(plan.streams + _CONNECTIONS_MAX + _FILES_SPARE)
-    seen = _Seen()
-    headers = {} if plan.key is None else {"Authorization": f"Bearer {plan.key}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S)
-    async with aiohttp.ClientSession(plan.url, headers=headers, connector=connector, timeout=timeout) as session:
-        await _require_answer(session, plan.url)
-        holding = await _open_streams(session, plan.streams, seen)
-        began_s = time.perf_counter()
-        await _ask(session, plan, seen)
-        await asyncio.sleep(max(0.0, plan.seconds - (time.perf_counter() - began_s)))
-        took_s = time.perf_counter() - began_s
-        for task in holding:
-            task.cancel()
-        await asyncio.gather(*holding, return_exceptions=True)
-    return _report(plan, seen, took_s)
-
-
-def _allow_files(needed: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    needed = plan.streams + _CONNECTIONS_MAX + _FILES_SPARE
+    if (allowed := allow_open_files(needed)) < needed:
         raise RemediableError(
-            f"{needed} files must be open at once, and {hard} may be", "Ask for fewer --streams, or raise `ulimit -Hn`"
+            f"{needed} files must be open at once, and {allowed} may be", f"{REMEDY}; or fewer --streams"
         )
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-async def _require_answer(session: aiohttp.ClientSession, url: str) -> None:
     try:
-        async with session.get(ROUTES[0]) as answer:
-            if answer.status not in _OK:
-                raise RemediableError(
-                    f"{url} answers {answer.status}: {(await answer.text())[:200]}",
-                    "Send a key that may see it (--key-env), and look at /health/ready",
-                )
-    except (aiohttp.ClientError, OSError) as error:
+        server = Server.at(plan.url, plan.key)
+    except ValueError as error:
+        raise RemediableError(str(error), "Name it as --url http://127.0.0.1:8000") from error
+    await _require_answer(server, plan.url)
+    seen = Seen.nothing(ROUTES)
+    streams, requests = _Streams(server, seen), _Requests(server, seen)
+    await streams.open(plan.streams)
+    began_s, cpu_began_s = time.perf_counter(), time.process_time()
+    looking = asyncio.create_task(_look_after(streams, requests))
+    await requests.ask_all(plan.rate, plan.seconds)
+    await asyncio.sleep(max(0.0, plan.seconds - (time.perf_counter() - began_s)))
+    took_s, client_cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
+    looking.cancel()
+    streams.close()
+    requests.close()
+    return seen.report(rate=plan.rate, streams=plan.streams, took_s=took_s, client_cpu_s=client_cpu_s)
+
+
+async def _require_answer(server: Server, url: str) -> None:
+    over = asyncio.Event()
+    connection = Asking(lambda _: over.set(), lambda _: over.set())
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await server.connect(connection)
+            connection.ask(server.request(ROUTES[0]))
+            await over.wait()
+    except OSError as error:
+        told = str(error) or f"no answer within {_TIMEOUT_S:.0f} s"
         raise RemediableError(
-            f"{url} cannot be reached: {error}", "Start it: `portfolio up`; or name it: --url"
+            f"{url} cannot be reached: {told}", "Start it: `portfolio up`; or name it: --url"
         ) from error
+    connection.close()
+    if connection.status != OK:
+        told = f"answers {connection.status}" if connection.status else "closes the connection without an answer"
+        raise RemediableError(
+            f"{url} {told}", "Send a key that may see it (--key-env), name it as https:// if it is; see /health/ready"
+        )
 
 
-async def _open_streams(session: aiohttp.ClientSession, count: int, seen: _Seen) -> list[asyncio.Task[None]]:
-    """Open the streams and go on reading them; returns when each has said hello."""
-    opening = asyncio.Semaphore(_OPENING_AT_ONCE)
-    opened = [asyncio.Event() for _ in range(count)]
-    tasks = [asyncio.create_task(_hold(session, seen, opening, each)) for each in opened]
-    try:
-        async with asyncio.timeout(_OPENING_S):
-            await asyncio.gather(*(each.wait() for each in opened))
-    except TimeoutError:
-        seen.errors[f"a stream was not open within {_OPENING_S:.0f} s"] += sum(not each.is_set() for each in opened)
-    return tasks
+async def _look_after(streams: "_Streams", requests: "_Requests") -> None:
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        streams.give_up_silent()
+        requests.give_up_unanswered()
 
 
-async def _hold(session: aiohttp.ClientSession, seen: _Seen, opening: asyncio.Semaphore, opened: asyncio.Event) -> None:
-    try:
-        await opening.acquire()
-        async with session.get("/portfolio/stream") as answer:
-            if answer.status not in _OK:
-                seen.errors[f"a stream was answered {answer.status}"] += 1
-                return
-            is_open = False
-            async for line in answer.content:
-                if not is_open and line.startswith(b"event: hello"):
-                    is_open = True
-                    seen.held += 1
-                    opened.set()
-                    opening.release()
-                elif line.startswith(b"id: "):
-                    seen.messages += 1
-                    seen.delays_s.append(time.time() - int(line[4:].partition(b"-")[0]) / 1_000)
-                elif line.startswith((b"event: gap", b"event: degraded")):
-                    seen.errors[f"a stream said {line[7:].decode().strip()}"] += 1
-        seen.errors["a stream ended"] += 1
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        seen.errors[f"a stream broke: {type(error).__name__}"] += 1
-    finally:
-        if not opened.is_set():
-            opened.set()
-            opening.release()
+class _Streams:
+    """The streams that are held."""
+
+    def __init__(self, server: Server, seen: Seen) -> None:
+        self._server = server
+        self._seen = seen
+        self._request = server.request(_STREAM)
+        self._opening: dict[Listening, asyncio.Event] = {}
+        self._open: set[Listening] = set()
+
+    async def open(self, count: int) -> None:
+        """Open streams; returns when each has said hello, or is given up."""
+        at_once = asyncio.Semaphore(_OPENING_AT_ONCE)
+        async with asyncio.TaskGroup() as opening:
+            for _ in range(count):
+                opening.create_task(self._open_one(at_once))
+
+    async def _open_one(self, at_once: asyncio.Semaphore) -> None:
+        async with at_once:
+            stream = Listening(self._note, self._lost)
+            begun = self._opening[stream] = asyncio.Event()
+            try:
+                async with asyncio.timeout(_OPENING_S):
+                    await self._server.connect(stream)
+                    stream.send(self._request)
+                    await begun.wait()
+            except OSError as error:
+                self._opening.pop(stream, None)
+                stream.close()
+                self._seen.errors[f"a stream did not open: {type(error).__name__}"] += 1
+
+    def _note(self, stream: Listening, event: bytes) -> None:
+        if event.startswith(b"id: "):
+            published_ms = int(event[4 : event.index(b"-")])
+            self._seen.delays_s.append(time.time() - published_ms / 1_000)
+        elif event.startswith((b"event: gap", b"event: degraded")):
+            self._seen.errors[f"a stream said {event.split()[1].decode()}"] += 1
+        elif event.startswith(b"event: hello") and (begun := self._opening.pop(stream, None)) is not None:
+            self._open.add(stream)
+            self._seen.held += 1
+            begun.set()
+
+    def _lost(self, stream: Listening) -> None:
+        if (begun := self._opening.pop(stream, None)) is not None:
+            self._seen.errors[f"a stream was answered {stream.status or 'nothing'}"] += 1
+            begun.set()
+        elif stream in self._open:
+            self._open.discard(stream)
+            self._seen.errors["a stream ended"] += 1
+
+    def give_up_silent(self) -> None:
+        """Close streams that say nothing more."""
+        silent_since_s = time.monotonic() - _SILENCE_MAX_S
+        for stream in [stream for stream in self._open if stream.heard_s < silent_since_s]:
+            self._open.discard(stream)
+            self._seen.errors["a stream was silent"] += 1
+            stream.close()
+
+    def close(self) -> None:
+        """Close them all."""
+        held, self._open = self._open, set()
+        for stream in held:
+            stream.close()
 
 
-async def _ask(session: aiohttp.ClientSession, plan: Plan, seen: _Seen) -> None:
-    """Ask at a steady rate. Each client takes the next request that is due; when all wait for answers, it is late."""
-    total = round(plan.rate * plan.seconds)
-    began_s = time.perf_counter()
-    numbers = iter(range(total))
-
-    async def client() -> None:
-        for number in numbers:
-            due_s = began_s + number / plan.rate
-            if time.perf_counter() > began_s + plan.seconds + _GRACE_S:
-                seen.errors["a request could not be sent in time"] += 1
-                continue
-            if (wait_s := due_s - time.perf_counter()) > 0:
-                await asyncio.sleep(wait_s)
-            await _ask_once(session, ROUTES[number % len(ROUTES)], due_s, seen)
-
-    await asyncio.gather(*(client() for _ in range(min(_CONNECTIONS_MAX, total))))
+class _Question(NamedTuple):
+    route: str
+    due_s: float
 
 
-async def _ask_once(session: aiohttp.ClientSession, route: str, due_s: float, seen: _Seen) -> None:
-    try:
-        async with asyncio.timeout(_TIMEOUT_S), session.get(route) as answer:
-            await answer.read()
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        seen.errors[f"{route}: {type(error).__name__}"] += 1
-        return
-    seen.latencies_s[route].append(time.perf_counter() - due_s)
-    if answer.status not in _OK:
-        seen.errors[f"{route}: {answer.status}"] += 1
+class _Requests:
+    """Requests at a steady rate, over as many connections as are needed for it, within a bound."""
 
+    def __init__(self, server: Server, seen: Seen) -> None:
+        self._server = server
+        self._seen = seen
+        self._requests = {route: server.request(route) for route in ROUTES}
+        self._waiting: deque[_Question] = deque()
+        self._asked: dict[Asking, _Question] = {}
+        self._idle: list[Asking] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
 
-def _report(plan: Plan, seen: _Seen, took_s: float) -> dict[str, Any]:
-    every = [latency for latencies in seen.latencies_s.values() for latency in latencies]
-    return {
-        "errors": seen.errors.total(),
-        "error_kinds": dict(seen.errors.most_common()),
-        "seconds": round(took_s, 2),
-        "requests": {"asked_per_second": plan.rate, "per_second": round(len(every) / took_s, 1), **_spread(every)},
-        "streams": {
-            "asked": plan.streams,
-            "held": seen.held,
-            "messages": seen.messages,
-            "delay_ms": _spread(seen.delays_s),
-        },
-        "routes": {route: _spread(latencies) for route, latencies in seen.latencies_s.items()},
-    }
+    async def ask_all(self, rate: int, seconds: float) -> None:
+        """Ask each request when it is due, and wait for the answers.
 
+        One that finds no connection free waits for one; it is late then, and that shows.
+        """
+        total = round(rate * seconds)
+        began_s = time.perf_counter()
+        number = 0
+        while number < total:
+            now_s = time.perf_counter()
+            while number < total and (due_s := began_s + number / rate) <= now_s:
+                self._waiting.append(_Question(ROUTES[number % len(ROUTES)], due_s))
+                number += 1
+            self._ask_what_waits()
+            await asyncio.sleep(began_s + number / rate - time.perf_counter())
+        await self._finish(began_s + seconds + _GRACE_S)
 
-def _spread(values_s: Sequence[float]) -> dict[str, float | int | None]:
-    ordered = sorted(values_s)
-    told: dict[str, float | int | None] = {"count": len(ordered)}
-    for name, percent in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99), ("max", 100)):
-        # The smallest value that this share of all does not exceed.
-        place = max(0, -(-len(ordered) * percent // 100) - 1)
-        told[name] = round(ordered[place] * 1_000, 1) if ordered else None
-    return told
+    async def _finish(self, until_s: float) -> None:
+        try:
+            async with asyncio.timeout(until_s - time.perf_counter()):
+                while self._waiting:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            self._seen.errors["a request could not be sent in time"] += len(self._waiting)
+            self._waiting.clear()
+        while self._asked:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _ask_what_waits(self) -> None:
+        used_since_s = time.monotonic() - _IDLE_MAX_S
+        while self._waiting and self._idle:
+            # The one that was used last, so that those that are not needed stay idle, and are not used again.
+            connection = self._idle.pop()
+            if connection.heard_s < used_since_s:
+                connection.close()
+            elif not connection.is_closed:
+                question = self._asked[connection] = self._waiting.popleft()
+                connection.ask(self._requests[question.route])
+        wanted = min(len(self._waiting), _CONNECTIONS_MAX - len(self._asked)) - len(self._connecting)
+        for _ in range(wanted):
+            connecting = asyncio.create_task(self._connect())
+            self._connecting.add(connecting)
+            connecting.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        connection = Asking(self._answered, self._lost)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._server.connect(connection)
+        except OSError as error:
+            if self._waiting:
+                self._fail(self._waiting.popleft(), type(error).__name__)
+        else:
+            self._idle.append(connection)
+            self._ask_what_waits()
+
+    def _answered(self, connection: Asking) -> None:
+        question = self._asked.pop(connection, None)
+        if question is None:
+            return
+        self._seen.latencies_s[question.route].append(time.perf_counter() - question.due_s)
+        self._seen.answered_bytes += connection.body_bytes
+        if connection.status != OK:
+            self._seen.errors[f"{question.route}: {connection.status}"] += 1
+        if not connection.is_closed:
+            self._idle.append(connection)
+        self._ask_what_waits()
+        self._changed.set()
+
+    def _lost(self, connection: Asking) -> None:
+        question = self._asked.pop(connection, None)
+        if question is not None:
+            self._fail(question, "the connection was closed without an answer")
+
+    def _fail(self, question: _Question, why: str) -> None:
+        self._seen.errors[f"{question.route}: {why}"] += 1
+        self._changed.set()
+
+    def give_up_unanswered(self) -> None:
+        """Close connections on which no answer comes."""
+        asked_before_s = time.monotonic() - _TIMEOUT_S
+        for connection in [connection for connection in self._asked if connection.heard_s < asked_before_s]:
+            self._fail(self._asked.pop(connection), f"no answer within {_TIMEOUT_S:.0f} s")
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._idle:
+            connection.close()
