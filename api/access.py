@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
@@ -171,7 +172,7 @@ class AccessControl:
         if not self._is_open:
             raise _no_key("Send a key: `Authorization: Bearer KEY`; `portfolio keys create NAME` makes one.")
         host = headers.get("Host", "")
-        if not is_loopback(_without_port(host)):
+        if not _is_this_machine(host):
             raise _Problem(
                 HTTPStatus.FORBIDDEN,
                 f"Without a key the API answers only as localhost, not as {host[:80]!r}; use that, or send a key.",
@@ -179,11 +180,13 @@ class AccessControl:
         return EVERYTHING
 
 
-def _without_port(host: str) -> str:
+@lru_cache(maxsize=64)
+def _is_this_machine(host: str) -> bool:
+    """Whether a field `Host` names this machine. Most requests say the same there, and taking it apart is slow."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
-        return ""
+        return False
 
 
 class _Problem(Exception):

@@ -2,13 +2,14 @@
 
 What tells whether it is, is Postgres' own snapshot: two questions that see the same transactions get the same answer.
 It is asked for each request after the request has come, so no answer is older than the request; requests that come
-while it is being asked share the next asking. Answers are shared in the same way: what is begun after a request has
-come is good for it, whatever the database has become since. So however fast books move and however many ask, each
-answer is made once at a time.
+while it is being asked, or just after that, share the next asking. Answers are shared in the same way: what is begun
+after a request has come is good for it, whatever the database has become since. So however fast books move and however
+many ask, each answer is made once at a time.
 """
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _STREAM: Final = "/portfolio/stream"
 _ENTRIES_MAX: Final = 2_000
 _BODY_MAX: Final = 1024 * 1024
 _BYTES_MAX: Final = 64 * 1024 * 1024
+_ASKED_EVERY_S: Final = 0.005
+"""How often Postgres is asked at most: who asks alone waits for nothing, and a crowd costs no more than this."""
 _NOT_MODIFIED_HEADERS: Final = (b"etag", b"x-log-position", b"vary")
 
 Key = tuple[str, bytes, frozenset[str] | None, bool]
@@ -60,13 +63,16 @@ class _Answer:
 class Shared(Generic[_T]):
     """Something that is asked once for all who want to know it at the same time."""
 
-    def __init__(self, ask: Callable[[], Awaitable[_T]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[_T]], *, every_s: float = 0.0) -> None:
         """Prepare.
 
         Args:
             ask: Finds it out.
+            every_s: How long after the beginning of one asking the next begins at the earliest.
         """
         self._ask = ask
+        self._every_s = every_s
+        self._asked_s = -math.inf
         self._next: asyncio.Future[_T] | None = None
         self._asking: asyncio.Task[None] | None = None
 
@@ -89,8 +95,12 @@ class Shared(Generic[_T]):
         return await asyncio.shield(waiting)
 
     async def _answer(self) -> None:
-        while (waiting := self._next) is not None:
-            self._next = None
+        loop = asyncio.get_running_loop()
+        while self._next is not None:
+            if (rest_s := self._asked_s + self._every_s - loop.time()) > 0:
+                await asyncio.sleep(rest_s)
+            waiting, self._next = self._next, None
+            self._asked_s = loop.time()
             try:
                 told = await self._ask()
             except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
@@ -112,7 +122,7 @@ class AnswerCache:
             version: What the database is now.
         """
         self._app = app
-        self._version = Shared(version)
+        self._version = Shared(version, every_s=_ASKED_EVERY_S)
         self._answers: OrderedDict[Key, _Answer] = OrderedDict()
         self._bytes = 0
         self._making: dict[Key, Shared[_Answer]] = {}

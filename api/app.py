@@ -99,6 +99,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=opened,
         docs_url=None,
         redoc_url=None,
+        # What is measured and traced is ours; FastAPI's own would look for its configuration at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     revalidation.install(app)

@@ -39,7 +39,11 @@ class Services:
     redis: RedisClient
 
 
-def services_of(request: Request) -> Services:
+# FastAPI runs a dependency that is a plain function in another thread, which costs more than all that is done here: so
+# each of them is a coroutine, though it waits for nothing.
+
+
+async def services_of(request: Request) -> Services:
     """The services of the application that answers."""
     services: Services = request.app.state.services
     return services
@@ -175,7 +179,7 @@ def require_all_accounts(connection: HTTPConnection) -> None:
         )
 
 
-def present_call_of(services: ServicesOf, request: Request, response: Response) -> Call:
+async def present_call_of(services: ServicesOf, request: Request, response: Response) -> Call:
     """The request for what is not kept of the past."""
     return Call(services, request, response)
 
@@ -183,7 +187,7 @@ def present_call_of(services: ServicesOf, request: Request, response: Response) 
 PresentCallOf = Annotated[Call, Depends(present_call_of)]
 
 
-def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:
+async def call_of(services: ServicesOf, request: Request, response: Response, as_of: AsOfQuery = None) -> Call:
     """The request for data that is being answered.
 
     Raises:

@@ -53,7 +53,7 @@ class Shape:
     fields: tuple[str, ...]
 
 
-def shape_of(
+async def shape_of(
     format: Annotated[  # noqa: A002 - the name of the parameter
         Format, Query(description="json, csv, parquet, or arrow (an Arrow IPC file). Money is text in each.")
     ] = "json",

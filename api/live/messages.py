@@ -1,7 +1,8 @@
 """What a live stream says: what has happened, and what the reader must know about the stream itself."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
 from infra.redis.live import LiveEntry, place_of
@@ -12,7 +13,7 @@ TOPICS: Final = ("pnl", "positions", "balances", "trades", "alerts")
 HEARTBEAT: Final = "heartbeat"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Message:
     """One message. It is put into bytes once, however many read it.
 
@@ -31,12 +32,6 @@ class Message:
     account: str = ""
     key: str = ""
     place: tuple[int, int] = (0, 0)
-    sse: bytes = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        head = f"id: {self.id}\n" if self.id else ""
-        # JSON has no line breaks but those that it is laid out with, and what is handed on here is not laid out.
-        object.__setattr__(self, "sse", f"{head}event: {self.topic}\n".encode() + b"data: " + self.data + b"\n\n")
 
     @classmethod
     def of_entry(cls, entry: LiveEntry) -> Self:
@@ -55,7 +50,16 @@ class Message:
         """A message about the stream itself."""
         return cls(topic=topic, data=json.dumps(data).encode())
 
-    @property
+    @cached_property
+    def sse(self) -> bytes:
+        """As a Server-Sent Event; a heartbeat is a comment."""
+        if self.topic == HEARTBEAT:
+            return b": heartbeat\n\n"
+        head = f"id: {self.id}\n" if self.id else ""
+        # JSON has no line breaks but those that it is laid out with, and what is handed on here is not laid out.
+        return f"{head}event: {self.topic}\n".encode() + b"data: " + self.data + b"\n\n"
+
+    @cached_property
     def websocket(self) -> str:
         """As a WebSocket tells it."""
         head = json.dumps({"id": self.id or None, "topic": self.topic, "account": self.account or None})

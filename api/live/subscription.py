@@ -4,11 +4,13 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from api.live.messages import Message
+from api.live.messages import HEARTBEAT, Message
 from infra.telemetry.metrics import API_LIVE_LEFT_OUT
 
 EVENTS_MAX: Final = 1_000
 """Events of their own (trades, alerts) that wait for a reader; beyond it the oldest are left out, and that is told."""
+
+_HEARTBEAT: Final = Message.about_stream(HEARTBEAT)
 
 
 class Subscription:
@@ -32,6 +34,7 @@ class Subscription:
         self._left_out = 0
         self._arrived = asyncio.Event()
         self._last = (0, 0)
+        self._is_quiet = True
         self.is_closed = False
 
     def offer(self, message: Message) -> None:
@@ -50,20 +53,23 @@ class Subscription:
                 API_LIVE_LEFT_OUT.inc()
         self._arrived.set()
 
+    def beat(self) -> None:
+        """Put a heartbeat where the reader finds it, if it took nothing since the last call and nothing waits."""
+        if self._is_quiet and not self._arrived.is_set():
+            self.offer(_HEARTBEAT)
+        self._is_quiet = True
+
     def close(self) -> None:
         """End it; the reader gets what waits, and then the end."""
         self.is_closed = True
         self._arrived.set()
 
-    async def take(self, timeout_s: float) -> list[Message]:
-        """What waits, in order; empty when nothing came in time."""
+    async def take(self) -> list[Message]:
+        """What waits, in order, once something does; empty when nothing more will."""
         if not self.is_closed:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return []
+            await self._arrived.wait()
         self._arrived.clear()
+        self._is_quiet = False
         taken = sorted([*self._states.values(), *self._events], key=lambda message: message.place)
         notices = list(self._notices)
         if self._left_out:

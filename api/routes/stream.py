@@ -1,7 +1,7 @@
 """`/portfolio/stream`: what happens, as it happens, as Server-Sent Events or over a WebSocket."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -10,15 +10,14 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import HTTPConnection
 
 from api.dependencies import AccountQuery, visible
-from api.live.hub import Hub
-from api.live.messages import HEARTBEAT, TOPICS, Message
+from api.live.hub import HEARTBEAT_S, Hub
+from api.live.messages import TOPICS, Message
 from api.live.subscription import Subscription
 from api.problems import RESPONSES, ProblemError
 from infra.redis.live import place_of
 
 router = APIRouter(prefix="/portfolio", tags=["portfolio"])
 
-HEARTBEAT_S: Final = 15.0
 _MEDIA_TYPE: Final = "text/event-stream"
 _RETRY_MS: Final = 2_000
 _POLICY_VIOLATION: Final = 1008
@@ -90,24 +89,25 @@ async def stream_websocket(
 
 async def _events(hub: Hub, reader: Subscription, last_event_id: str | None) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    async for message in _messages(hub, reader, last_event_id):
-        yield b": heartbeat\n\n" if message.topic == HEARTBEAT else message.sse
+    async for messages in _messages(hub, reader, last_event_id):
+        yield b"".join([message.sse for message in messages])
 
 
 async def _tell(socket: WebSocket, hub: Hub, reader: Subscription, last_event_id: str | None) -> None:
-    async for message in _messages(hub, reader, last_event_id):
-        await socket.send_text(message.websocket)
+    async for messages in _messages(hub, reader, last_event_id):
+        for message in messages:
+            await socket.send_text(message.websocket)
     await socket.close()
 
 
-async def _messages(hub: Hub, reader: Subscription, last_event_id: str | None) -> AsyncIterator[Message]:
+async def _messages(hub: Hub, reader: Subscription, last_event_id: str | None) -> AsyncIterator[Sequence[Message]]:
+    """What is told, in the pieces in which it is sent: all that waits at once is one."""
     try:
         await hub.join(reader, last_event_id)
-        yield Message.about_stream("hello", resumed_after=last_event_id, heartbeat_seconds=HEARTBEAT_S)
+        yield [Message.about_stream("hello", resumed_after=last_event_id, heartbeat_seconds=HEARTBEAT_S)]
         while not reader.is_closed:
-            messages = await reader.take(HEARTBEAT_S)
-            for message in messages or [Message.about_stream(HEARTBEAT)]:
-                yield message
+            if messages := await reader.take():
+                yield messages
     finally:
         hub.leave(reader)
 
