@@ -1,29 +1,22 @@
 """The keeper of dead letters: a line of each into Postgres, for the API. Beside the agents, as the sink is."""
 
-import logging
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
 from mode import Service
 
-from infra.backoff import backoff_s
 from infra.postgres.connection import connected
-from infra.postgres.errors import DatabaseError
 from infra.postgres.letters import LetterLine, write_letters
 from infra.settings import Settings, load_settings
 from streams import topics
 from streams.app import app
 from streams.connection import client_options
+from streams.perseverance import persistently
 from streams.records import UnreadableRecord, dead_letters
-
-logger = logging.getLogger(__name__)
 
 GROUP: Final = "portfolio-letters"
 
 _POLL_MS: Final = 500
-_BACKOFF_FIRST_S: Final = 0.5
-_BACKOFF_MAX_S: Final = 15.0
 
 
 @app.service
@@ -32,17 +25,8 @@ class LetterKeeper(Service):
 
     @Service.task
     async def _keep(self) -> None:
-        attempt = 0
-        while not self.should_stop:
-            try:
-                await self._carry(load_settings())
-            except (DatabaseError, KafkaError, OSError) as error:
-                logger.warning("dead letters are not told to Postgres, trying again: %s", error)
-            except Exception:
-                # The letters are on their topic; only the list of the API stays behind.
-                logger.exception("a dead letter cannot be told to Postgres until the cause is removed")
-            await self.sleep(backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S))
-            attempt += 1
+        # The letters are on their topic; only the list of the API stays behind.
+        await persistently(self, "tell dead letters to Postgres", lambda: self._carry(load_settings()))
 
     async def _carry(self, settings: Settings) -> None:
         async with connected(settings.database_dsn) as connection:
