@@ -28,32 +28,25 @@ MISREAD: Final = (
 """What reading a message of an unexpected shape may raise; it becomes a `MalformedEvent` that names the message."""
 
 
-class _Trade(msgspec.Struct, rename="camel"):
+class _Executed(msgspec.Struct, kw_only=True, rename="camel"):
     symbol: str
+    order_id: int
+    price: Decimal
+    qty: Decimal
+    quote_qty: Decimal
+    commission: Decimal
+    commission_asset: str
+    time: int
+    is_buyer: bool
+    is_maker: bool = False
+
+
+class _Trade(_Executed, rename="camel"):
     id: int
-    order_id: int
-    price: Decimal
-    qty: Decimal
-    quote_qty: Decimal
-    commission: Decimal
-    commission_asset: str
-    time: int
-    is_buyer: bool
-    is_maker: bool = False
 
 
-class _Allocation(msgspec.Struct, rename="camel"):
-    symbol: str
+class _Allocation(_Executed, rename="camel"):
     allocation_id: int
-    order_id: int
-    price: Decimal
-    qty: Decimal
-    quote_qty: Decimal
-    commission: Decimal
-    commission_asset: str
-    time: int
-    is_buyer: bool
-    is_maker: bool = False
 
 
 class _PreventedMatch(msgspec.Struct, rename="camel"):
@@ -117,7 +110,7 @@ def decode_allocation(row: object, catalogue: Catalogue) -> Fill:
         raise MalformedEvent(f"row of myAllocations cannot be read: {error}") from error
 
 
-def _fill(row: _Trade | _Allocation, trade_id: int, execution: ExecutionKind, catalogue: Catalogue) -> Fill:
+def _fill(row: _Executed, trade_id: int, execution: ExecutionKind, catalogue: Catalogue) -> Fill:
     instrument = catalogue.instrument(row.symbol)
     return Fill(
         time_us=epoch_us(row.time),

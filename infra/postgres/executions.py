@@ -6,12 +6,10 @@ from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-import asyncpg
-
+from infra.postgres.connection import LazyPool
 from infra.postgres.errors import translated_errors
 
 _POOL_SIZE_MAX: Final = 3
-_CONNECT_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 30.0
 
 FindingKind = Literal["missing-fill", "unannounced-fill", "different"]
@@ -115,14 +113,13 @@ class ExecutionStore:
         Args:
             dsn: postgresql://user:password@host:port/name.
         """
-        self._dsn = dsn
-        self._pool: asyncpg.Pool | None = None
+        self._pool = LazyPool(
+            dsn, name="portfolio-executions", size_max=_POOL_SIZE_MAX, command_timeout_s=_COMMAND_TIMEOUT_S
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.close()
+        await self._pool.close()
 
     async def write(self, executions: Sequence[Announced]) -> None:
         """Store executions; one that is known changes nothing, but may name the strategy and the cycle at last.
@@ -184,16 +181,7 @@ class ExecutionStore:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
         with translated_errors():
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=_POOL_SIZE_MAX,
-                    timeout=_CONNECT_TIMEOUT_S,
-                    command_timeout=_COMMAND_TIMEOUT_S,
-                    server_settings={"application_name": "portfolio-executions", "timezone": "UTC"},
-                )
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquired() as connection, connection.transaction():
                 yield connection
 
 

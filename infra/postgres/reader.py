@@ -12,6 +12,7 @@ from infra.access_keys import AccessKey
 from infra.postgres import queries
 from infra.postgres.access_keys import find_key
 from infra.postgres.accounts import AccountState
+from infra.postgres.connection import LazyPool
 from infra.postgres.errors import SchemaOutdated, translated_errors
 from infra.postgres.past import Moment, PastView, books_at
 from infra.postgres.revisions import current_revision, newest_revision
@@ -36,23 +37,28 @@ class Reader:
             pool_size_max: Connections at most; who comes then waits for one, three seconds at most.
         """
         self._dsn = dsn
-        self._pool_size_max = pool_size_max
-        self._pool: asyncpg.Pool | None = None
+        self._pool = LazyPool(
+            dsn,
+            name="portfolio-reader",
+            size_max=pool_size_max,
+            command_timeout_s=_COMMAND_TIMEOUT_S,
+            connect_timeout_s=_CONNECT_TIMEOUT_S,
+            acquire_timeout_s=_ACQUIRE_TIMEOUT_S,
+            init=_become_reader,
+            default_transaction_read_only="on",
+        )
         self._versions: asyncpg.Connection | None = None
 
     @property
     def connections(self) -> Mapping[str, int]:
         """How many connections there are, by state: in use, idle, and at most."""
-        size, idle = (0, 0) if self._pool is None else (self._pool.get_size(), self._pool.get_idle_size())
-        return {"in_use": size - idle, "idle": idle, "max": self._pool_size_max}
+        return {"in_use": self._pool.in_use, "idle": self._pool.idle, "max": self._pool.size_max}
 
     async def close(self) -> None:
         """Close the connections."""
         if self._versions is not None:
             self._versions.terminate()
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.close()
+        await self._pool.close()
 
     async def check(self) -> None:
         """Return if the database answers and has the tables of this version.
@@ -148,22 +154,8 @@ class Reader:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        if self._pool is None:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=0,
-                max_size=self._pool_size_max,
-                timeout=_CONNECT_TIMEOUT_S,
-                command_timeout=_COMMAND_TIMEOUT_S,
-                init=_become_reader,
-                server_settings={
-                    "application_name": "portfolio-reader",
-                    "default_transaction_read_only": "on",
-                    "timezone": "UTC",
-                },
-            )
         began_s = time.perf_counter()
-        async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquired() as connection:
             READER_WAIT.observe(time.perf_counter() - began_s)
             yield connection
 

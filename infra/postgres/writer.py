@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import asyncpg
 
 from infra.postgres.accounts import AccountState, after_marks, after_update
+from infra.postgres.connection import LazyPool
 from infra.postgres.errors import DatabaseUnavailable, translated_errors
 from infra.postgres.partitions import MonthlyPartitions
 from infra.postgres.restatements import restate, stage_page
@@ -23,7 +24,6 @@ from infra.postgres.statements import (
 from portfolio.snapshots import AccountSnapshot, LedgerUpdate
 
 _POOL_SIZE_MAX = 4
-_CONNECT_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 60.0
 
 
@@ -44,8 +44,9 @@ class Writer:
         Args:
             dsn: postgresql://user:password@host:port/name.
         """
-        self._dsn = dsn
-        self._pool: asyncpg.Pool | None = None
+        self._pool = LazyPool(
+            dsn, name="portfolio-writer", size_max=_POOL_SIZE_MAX, command_timeout_s=_COMMAND_TIMEOUT_S
+        )
         self._partitions = MonthlyPartitions()
 
     async def __aenter__(self) -> Self:
@@ -58,9 +59,7 @@ class Writer:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.close()
+        await self._pool.close()
 
     async def write(
         self, updates: Sequence[tuple[LogRef, LedgerUpdate]], snapshots: Sequence[AccountSnapshot] = ()
@@ -79,8 +78,7 @@ class Writer:
             JournalGap: Updates are missing before one of these; nothing is stored.
         """
         with translated_errors():
-            pool = await self._connected()
-            async with pool.acquire() as connection:
+            async with self._pool.acquired() as connection:
                 try:
                     await self._write(connection, updates, snapshots)
                 except (DatabaseUnavailable, OSError, asyncpg.PostgresError):
@@ -90,21 +88,9 @@ class Writer:
     async def next_offsets(self, topic: str) -> dict[int, int]:
         """Where to read a topic on: partition to the first offset that is not stored. Nothing stored: not in it."""
         with translated_errors():
-            pool = await self._connected()
-            rows = await pool.fetch("SELECT partition, next_offset FROM sink_offsets WHERE topic = $1", topic)
+            async with self._pool.acquired() as connection:
+                rows = await connection.fetch("SELECT partition, next_offset FROM sink_offsets WHERE topic = $1", topic)
         return {row["partition"]: row["next_offset"] for row in rows}
-
-    async def _connected(self) -> asyncpg.Pool:
-        if self._pool is None:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=0,
-                max_size=_POOL_SIZE_MAX,
-                timeout=_CONNECT_TIMEOUT_S,
-                command_timeout=_COMMAND_TIMEOUT_S,
-                server_settings={"application_name": "portfolio-writer", "timezone": "UTC"},
-            )
-        return self._pool
 
     async def _write(
         self,
