@@ -34,7 +34,7 @@ from tests.support.worker import (
     until_done,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PARTITIONS = 8
 EVENTS = topics.ACCOUNT_EVENTS.name
