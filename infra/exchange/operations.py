@@ -1,9 +1,10 @@
-"""What happens to an account besides trades: deposits, withdrawals, transfers, conversions, dust, Earn, income.
+"""What happens to an account besides trades: deposits, withdrawals, transfers, conversions, dust, Earn, income, busts.
 
 An operation has an id and, where Binance gives it one, a life of statuses; its flows are what it does to balances.
 The histories under `/sapi` are views of operations, the books show flows.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from infra.exchange.decimals import ZERO, truncate
 from infra.exchange.engine import Exchange
 from infra.exchange.errors import ExchangeError, Refusal
 from infra.exchange.ledger import EARN_PREFIX, Account
-from infra.exchange.records import DustPart, Flow, FlowKind, Operation, OperationStatus
+from infra.exchange.records import DustPart, Flow, FlowKind, Operation, OperationStatus, Side
 
 _DUST_CHARGE = Decimal("0.02")
 _BNB = "BNB"
@@ -45,6 +46,8 @@ class OperationRequest(msgspec.Struct, forbid_unknown_fields=True):
     assets: tuple[str, ...] = ()
     product: str = _FLEXIBLE
     info: str = ""
+    symbol: str = ""
+    trade_id: int = 0
 
 
 class _Plan(NamedTuple):
@@ -74,6 +77,7 @@ class Operations:
             "earn/redeem": self._redeem,
             "earn/reward": self._reward,
             "rebate": self._rebate,
+            "bust": self._bust,
         }
         self.names = tuple(self._planners)
 
@@ -189,6 +193,23 @@ class Operations:
         kind = _one_of(request.type or "1", ("1", "2"), "type")
         operation = self._simple(account, request, FlowKind.REBATE, variant=kind)
         return _Plan(operation, [(operation.asset, operation.amount)])
+
+    def _bust(self, account: Account, request: OperationRequest) -> _Plan:
+        following = account.trades_from(request.symbol, request.trade_id)
+        found = [each for each in following[:2] if each.trade_id == request.trade_id]  # two: a trade with oneself
+        trade = f"{request.symbol} {request.trade_id}"
+        busted = {each.variant for each in account.operations.values() if each.kind is FlowKind.BUST}
+        if not found or trade in busted:
+            raise _invalid("trade_id")
+        rules = self._exchange.listing[request.symbol]
+        back: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for fill in found:
+            sign = -1 if account.orders[fill.order_id].placed.side is Side.BUY else 1
+            back[rules.base] += sign * fill.quantity
+            back[rules.quote] -= sign * fill.quote_quantity
+            back[fill.commission_asset] += fill.commission
+        operation = _draft(account, FlowKind.BUST, rules.base, found[0].quantity, variant=trade)
+        return _Plan(operation, [(asset, quantity) for asset, quantity in back.items() if quantity])
 
     def _simple(
         self, account: Account, request: OperationRequest, kind: FlowKind, *, variant: str = "", to_asset: str = ""

@@ -106,6 +106,8 @@ class FlowKind(StrEnum):
     REWARD = "reward"
     AIRDROP = "airdrop"
     REBATE = "rebate"
+    BUST = "bust"
+    """A trade was taken back, which no interface of Binance says: neither an event nor a history."""
 
 
 class OperationStatus(StrEnum):
@@ -264,7 +266,7 @@ class Operation(msgspec.Struct, frozen=True, tag_field="entry", tag="operation",
     Attributes:
         amount: What came in or went out, without the fee; for dust, the BNB received.
         fee: What it cost besides, in the same asset.
-        variant: What distinguishes it within its kind: type of transfer, product, reward or rebate, a text.
+        variant: What distinguishes it within its kind: type of transfer, product, reward or rebate, a text, a trade.
         begin_time_us: When it began.
     """
 

@@ -57,6 +57,28 @@ async def _earn(client: Any, path: str, **params: object) -> dict[str, Any]:
     return answer
 
 
+async def test_a_bust_takes_a_trade_back_once_and_no_interface_says_why(
+    url: str, client: Any, operator: httpx.AsyncClient
+) -> None:
+    before = await _free(client)
+    order = await client.create_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001")
+    trades = await client.get_my_trades(symbol="BTCUSDT")
+    assert await _free(client) != before
+    async with user_stream(url) as socket:
+        for trade in trades:
+            await _do(operator, "bust", symbol="BTCUSDT", trade_id=trade["id"])
+        first, second = await next_event(socket), await next_event(socket)
+    assert {first["e"], second["e"]} == {"balanceUpdate"}
+    assert await _free(client) == before
+    assert await client.get_my_trades(symbol="BTCUSDT") == trades
+    assert order["status"] == "FILLED"
+    again = await operator.post(
+        "/operator/bust", json={"account": "demo", "symbol": "BTCUSDT", "trade_id": trades[0]["id"]}
+    )
+    assert again.status_code == 400
+    assert {flow["kind"] for flow in (await _books(operator))["flows"]} == {"initial", "bust"}
+
+
 # -- each history, through python-binance where it has a method
 
 
@@ -284,6 +306,9 @@ async def test_a_key_may_be_read_only(url: str, client: Any) -> None:
         ("rebate", {"asset": "BTC", "amount": "0.01", "type": "3"}),
         ("rebate", {"asset": "BTC", "amount": "0.01", "unknown": "3"}),
         ("rebate", {"asset": "BTC", "amount": "0.01", "account": "nobody"}),
+        ("bust", {"symbol": "BTCUSDT", "trade_id": 7}),
+        ("bust", {"symbol": "NOSUCH", "trade_id": 7}),
+        ("bust", {"trade_id": "7"}),
         ("status", {"id": 99, "status": "completed"}),
     ],
 )
