@@ -3,8 +3,8 @@
 The order of each step is what survives a crash at any moment (docs/topics.md has the proof):
 
 1. The fence: a record beyond the next offset means that some were skipped; they are read again.
-2. The record is folded into the account's book, or goes to the dead letters, several of which may be on their way
-   beside each other: they are done in order, and before the next record that is none. For a trade correction the
+2. The record is folded into the account's book, or goes to the dead letters: those that come while others are on their
+   way are sent together. They are done in order, and before the next record that is none. For a trade correction the
    account's whole log is folded anew, and what that changes is published page by page; only step 3 makes them count.
 3. Journal, positions, balances and pnl are published, and the broker acknowledges them.
 4. The book is written, also when nothing changed, and then the fence.
@@ -16,6 +16,7 @@ publishes nothing. The other order, book first, could lose outputs: the book wou
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from faust.types import TP, StreamT
@@ -27,12 +28,12 @@ from infra.telemetry.traces import cause_of, span
 from portfolio import LogPosition
 from streams.account_log import Applied, NeedsRefold, Rejected, apply_record
 from streams.app import account_events, app, book_view, books
-from streams.dead_letters import Burials, dead_letter
+from streams.dead_letters import Burials, Run, dead_letter
 from streams.fence import Fence, Rewinder, committed_offset
 from streams.processing import Abandoned, Claim, Event, Rest, process
 from streams.publishing import publish
 from streams.restatement import restate
-from streams.telemetry import note_applied, note_passed
+from streams.telemetry import note_applied, note_passed, note_rejected
 
 logger = logging.getLogger(__name__)
 
@@ -109,39 +110,44 @@ async def _apply(event: Event) -> Rest | None:
                 rewinder.rewind(message.topic, message.partition, message.offset)
             raise
     if isinstance(step, Rejected):
-        sent = publish(app, (dead_letter(event, step.reason),), claim)
         fence.expect_next(event)
-        return _bury(event, burials.follow(event, sent, partial(_write, event, claim, step, began_s)))
+        return burials.follow(event, claim, dead_letter(event, step.reason), _bury)
     await publish(app, step.outputs, claim)
-    _write(event, claim, step, began_s)
+    _write([event], claim, step)
+    note_applied(message, step, time.monotonic() - began_s)
     return None
 
 
-def _write(event: Event, claim: Claim, step: Applied | Rejected, began_s: float) -> None:
-    """Write what a record came to, whose outputs the brokers have, and acknowledge it.
+async def _bury(run: Run) -> None:
+    """Publish the dead letters of a run of records, and note that these are done."""
+    try:
+        await run.begin()
+        await publish(app, run.letters, run.claim)
+        _write(run.events, run.claim)
+    except Abandoned:
+        for event in run.events:
+            fence.expect_again(event)
+        raise
+    note_rejected([event.message for event in run.events])
+
+
+def _write(events: Sequence[Event], claim: Claim, step: Applied | None = None) -> None:
+    """Write what records came to, whose outputs the brokers have, and acknowledge them.
 
     Nothing waits in here: no rebalance and no other event comes in between.
     """
-    message, key = event.message, event.message.key
+    message = events[0].message
     if claim.is_old:
         # Somebody else may have the partition by now. If not, the record comes again and finds its time.
         rewinder.rewind(message.topic, message.partition, message.offset)
         raise Abandoned
     claim.require()
-    if isinstance(step, Applied) and key is not None:
-        books[key] = step.stored
+    if step is not None and message.key is not None:
+        books[message.key] = step.stored
         book_view.put(message.partition, step.book)
-    fence.advance(event)
-    books.acknowledge_after_changes(event)
-    note_applied(message, step, time.monotonic() - began_s)
-
-
-async def _bury(event: Event, rest: Rest) -> None:
-    try:
-        await rest
-    except Abandoned:
-        fence.expect_again(event)
-        raise
+    fence.advance(events[-1])
+    for event in events:
+        books.acknowledge_after_changes(event)
 
 
 def _write_back(event: Event) -> None:

@@ -131,6 +131,12 @@ def fold_record(
         record = _read_record(key, value, position, partitions)
     except UnreadableRecord as error:
         return Rejected(str(error))
+    return _fold(record, position, book, amendments)
+
+
+def _fold(
+    record: AccountEvents, position: LogPosition, book: Book | None, amendments: Amendments = NO_AMENDMENTS
+) -> Outcome | Rejected | NeedsRefold:
     book = begin_book(record) if book is None else book
     if record.reporting != book.reporting:
         return Rejected(
@@ -168,8 +174,13 @@ def apply_record(
     Raises:
         InvalidBook: `stored` is not a book. That is no fault of the record, and nothing can go on.
     """
+    try:
+        record = _read_record(key, value, position, partitions)
+    except UnreadableRecord as error:
+        return Rejected(str(error))
+    # Only now: among very many records that cannot be read, decoding a large book for each would be most of the work.
     book = None if stored is None else decode_book(stored)
-    outcome = fold_record(key, value, position=position, book=book, partitions=partitions)
+    outcome = _fold(record, position, book)
     if not isinstance(outcome, Outcome):
         return outcome
     if book is not None and book.position is not None and book.position >= position:

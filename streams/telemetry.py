@@ -27,7 +27,7 @@ from infra.telemetry.traces import cause_of, is_traced, note_span
 from portfolio import Outcome
 from portfolio.events import Fill
 from streams import topics
-from streams.account_log import Applied, Rejected
+from streams.account_log import Applied
 
 LIVE_FILL_AGE_MAX_S: Final = 300.0
 """A fill that is older when it is booked comes from a history, and says nothing of how fast the service is."""
@@ -39,20 +39,28 @@ sink_lag: Final = LagMeter()
 """How far Postgres is behind the journal."""
 
 
-def note_applied(message: Message, step: Applied | Rejected, took_s: float) -> None:
-    """Count a record of the log that was dealt with, and what it came to."""
+def note_applied(message: Message, step: Applied, took_s: float) -> None:
+    """Count a record of the log that was booked, and what it came to."""
     note_passed(message)
     LEDGER_APPLY.observe(took_s)
-    if isinstance(step, Rejected):
-        LEDGER_DEAD_LETTERS.inc()
-    elif step.outcome is not None:
+    if step.outcome is not None:
         _count_events(step.outcome)
+
+
+def note_rejected(messages: Sequence[Message]) -> None:
+    """Count records of a partition of the log, one behind the other, that went to the dead letters."""
+    LEDGER_DEAD_LETTERS.inc(len(messages))
+    _note_dealt_with(messages[-1], len(messages))
 
 
 def note_passed(message: Message) -> None:
     """Count a record of the log that was in the books before."""
-    LEDGER_RECORDS.labels(str(message.partition)).inc()
-    ledger_lag.note(message.partition, message.offset + 1, message.timestamp)
+    _note_dealt_with(message, 1)
+
+
+def _note_dealt_with(last: Message, count: int) -> None:
+    LEDGER_RECORDS.labels(str(last.partition)).inc(count)
+    ledger_lag.note(last.partition, last.offset + 1, last.timestamp)
 
 
 def _count_events(outcome: Outcome) -> None:

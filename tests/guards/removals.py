@@ -89,8 +89,8 @@ REMOVALS = (
     Removal(
         "the acknowledgement: a record counts as done when the broker has its changelog entries",
         "agents/ledger.py",
-        "    fence.advance(event)\n    books.acknowledge_after_changes(event)\n",
-        "    fence.advance(event)\n    event.ack()\n",
+        "    for event in events:\n        books.acknowledge_after_changes(event)\n",
+        "    for event in events:\n        event.ack()\n",
         _CRASHES,
     ),
     Removal(
@@ -110,15 +110,15 @@ REMOVALS = (
     Removal(
         "the dead letters: what cannot be read is kept with its reason",
         "agents/ledger.py",
-        "(dead_letter(event, step.reason),)",
-        "()",
+        "        await publish(app, run.letters, run.claim)\n",
+        "",
         _CRASHES,
     ),
     Removal(
-        "the order of dead letters: a record that was rejected is done after those before it",
+        "the order of dead letters: records that were rejected are done after those before them",
         "streams/dead_letters.py",
-        "        await _settle(before)\n",
-        "",
+        "            await before.settle()\n        self.is_open = False\n",
+        "            pass\n        self.is_open = False\n",
         _CRASHES,
     ),
     Removal(
@@ -131,7 +131,14 @@ REMOVALS = (
     Removal(
         "the order of dead letters: what was given up comes again",
         "agents/ledger.py",
-        "        fence.expect_again(event)\n",
+        "            fence.expect_again(event)\n",
+        "            pass\n",
+        _CRASHES,
+    ),
+    Removal(
+        "the order of dead letters: what waits behind a record that was given up is given up with it",
+        "streams/dead_letters.py",
+        "        if not self._done.result():\n            raise Abandoned\n",
         "",
         _CRASHES,
     ),

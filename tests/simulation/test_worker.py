@@ -49,7 +49,7 @@ def deal_log(dice: random.Random, length: int) -> list[Record]:
     for _ in range(length):
         account = dice.choice(ACCOUNTS)
         if dice.random() < 0.1:
-            log += [(account, BAD)] * dice.randint(1, 4)
+            log += [(account, BAD)] * dice.randint(1, 8)
             continue
         if dice.random() < 0.8:
             numbers[account] += 1
