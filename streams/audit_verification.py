@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
 from infra.postgres.audit import BEGINNING, Place, columns_of, decode_entry, head
@@ -22,6 +21,7 @@ from infra.postgres.connection import connected
 from infra.settings import Settings
 from portfolio.audit import AuditKind, chained_hash
 from streams.audit import AUDIT_PARTITION
+from streams.connection import needing_kafka
 from streams.creation import ensure_topics
 from streams.reading import reading, until_now
 from streams.topics import AUDIT
@@ -112,13 +112,11 @@ async def verify(settings: Settings, anchor: Place | None = None, *, carry_wait_
         RemediableError: Kafka does not answer.
         DatabaseError: Postgres does not answer or was not migrated.
     """
-    try:
+    with needing_kafka(settings):
         await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=_KAFKA_TIMEOUT_S, specs=[AUDIT])
         async with reading(settings, [AUDIT_PARTITION]) as consumer:
             await _wait_until_carried(settings, consumer, carry_wait_s)
             return await _verify(settings, consumer, anchor)
-    except (KafkaError, OSError) as error:
-        raise RemediableError(f"Kafka at {settings.brokers} does not answer ({error!r})", "Start it") from error
 
 
 async def _verify(settings: Settings, consumer: AIOKafkaConsumer, anchor: Place | None) -> Verification:

@@ -1,8 +1,13 @@
 """How clients reach the brokers: addresses, TLS and SASL from the settings."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
+from infra.errors import RemediableError
 from infra.settings import Settings
 
 
@@ -31,3 +36,19 @@ def client_options(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": None if password is None else password.get_secret_value(),
         }
     return options
+
+
+@contextmanager
+def needing_kafka(settings: Settings) -> Iterator[None]:
+    """Around what somebody asked for: what clients of aiokafka raise in it is told with its remedy.
+
+    Raises:
+        RemediableError: Kafka does not answer, or refused.
+    """
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        raise RemediableError(
+            f"Kafka at {settings.brokers} did not do it ({error!r})",
+            "Start it, and see `portfolio doctor` for the rest",
+        ) from error

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
-from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
 from infra.settings import Settings
@@ -14,7 +13,7 @@ from portfolio.amendments import Amendments
 from portfolio.duplicates import Novelty, classify_correction, classify_trade_correction
 from portfolio.events import CostAdjustment, Flow, Reclassification
 from streams.account_log import Rejected, fold_record, partition_of
-from streams.connection import client_options
+from streams.connection import client_options, needing_kafka
 from streams.log_reader import PartitionLog, open_log
 from streams.records import AccountEvents, account_events
 from streams.topics import ACCOUNT_EVENTS, MESSAGE_BYTES_MAX
@@ -114,11 +113,9 @@ async def looking_at(settings: Settings, account: str, on_progress: OnProgress) 
     Raises:
         RemediableError: Kafka does not answer.
     """
-    try:
+    with needing_kafka(settings):
         async with open_log(settings, partition_of(account, settings.partitions)) as log:
             yield Looking(settings, account, log, on_progress)
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
 
 
 def is_booked(event: ByHand, book: Book) -> bool:
@@ -167,10 +164,9 @@ async def append(settings: Settings, book: Book, event: ByHand) -> LogPosition:
         **client_options(settings), enable_idempotence=True, acks="all", max_request_size=MESSAGE_BYTES_MAX
     )
     try:
-        await producer.start()
-        sent = await producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=key, partition=partition)
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
+        with needing_kafka(settings):
+            await producer.start()
+            sent = await producer.send_and_wait(ACCOUNT_EVENTS.name, value, key=key, partition=partition)
     finally:
         await producer.stop()
     return LogPosition(sent.partition, sent.offset)
@@ -180,9 +176,3 @@ def _require_readable(key: bytes, value: bytes, place: LogPosition, book: Book, 
     step = fold_record(key, value, position=place, book=book, partitions=partitions)
     if isinstance(step, Rejected):
         raise RemediableError(f"the ledger would refuse it: {step.reason}", "Correct it and try again")
-
-
-def _no_kafka(settings: Settings, error: Exception) -> RemediableError:
-    return RemediableError(
-        f"Kafka at {settings.brokers} did not do it ({error!r})", "Start it, and see `portfolio doctor` for the rest"
-    )

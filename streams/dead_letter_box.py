@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
 from infra.settings import Settings
-from streams.connection import client_options
+from streams.connection import client_options, needing_kafka
 from streams.dead_letters import KEPT_BYTES_MAX
+from streams.reading import reading
 from streams.records import DeadLetter, UnreadableRecord, dead_letters
 from streams.topics import DEAD_LETTERS, MESSAGE_BYTES_MAX, TOPICS
 
+_PARTITION = TopicPartition(DEAD_LETTERS.name, 0)
+"""The topic has one."""
 _POLL_MS = 500
 _WINDOW = 2_000
 """Letters that are looked at in one go, from the end."""
@@ -246,36 +248,35 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         **client_options(settings), enable_idempotence=True, acks="all", max_request_size=MESSAGE_BYTES_MAX
     )
     try:
-        await producer.start()
-        yield producer
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
+        with needing_kafka(settings):
+            await producer.start()
+            yield producer
     finally:
         await producer.stop()
 
 
 class _Box:
-    """The topic of the dead letters, which has one partition."""
+    """The topic of the dead letters."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
-        self._partition = TopicPartition(DEAD_LETTERS.name, 0)
 
     async def offsets(self) -> tuple[int, int]:
         """The first offset that is kept, and the one after the last."""
-        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
-        end = (await self._consumer.end_offsets([self._partition]))[self._partition]
+        first = (await self._consumer.beginning_offsets([_PARTITION]))[_PARTITION]
+        end = (await self._consumer.end_offsets([_PARTITION]))[_PARTITION]
         return first, end
 
     async def read(self, first: int, end: int) -> AsyncIterator[KeptLetter]:
         """The letters from one offset up to another, oldest first."""
         if first >= end:
             return
-        self._consumer.assign([self._partition])
-        self._consumer.seek(self._partition, first)
-        while await self._consumer.position(self._partition) < end:
-            batch = await self._consumer.getmany(self._partition, timeout_ms=_POLL_MS)
-            for message in batch.get(self._partition, ()):
+        # An assignment looks for a position by itself first, and would overwrite one that is set before it is done.
+        await self._consumer.position(_PARTITION)
+        self._consumer.seek(_PARTITION, first)
+        while await self._consumer.position(_PARTITION) < end:
+            batch = await self._consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
+            for message in batch.get(_PARTITION, ()):
                 if message.offset >= end:
                     return
                 where = LetterId(message.topic, message.partition, message.offset)
@@ -284,19 +285,9 @@ class _Box:
 
 @asynccontextmanager
 async def _box(settings: Settings) -> AsyncIterator[_Box]:
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
-    )
-    try:
-        await consumer.start()
-        yield _Box(consumer)
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
-    finally:
-        await consumer.stop()
+    with needing_kafka(settings):
+        async with reading(settings, [_PARTITION]) as consumer:
+            yield _Box(consumer)
 
 
 def _decoded(where: LetterId, key: bytes | None, value: bytes | None, timestamp_ms: int) -> DeadLetter:
@@ -313,9 +304,3 @@ def _decoded(where: LetterId, key: bytes | None, value: bytes | None, timestamp_
             key=key,
             value=value,
         )
-
-
-def _no_kafka(settings: Settings, error: Exception) -> RemediableError:
-    return RemediableError(
-        f"Kafka at {settings.brokers} did not do it ({error!r})", "Start it, and see `portfolio doctor` for the rest"
-    )

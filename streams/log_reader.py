@@ -18,9 +18,9 @@ from streams.account_log import (
     read_correction,
     read_reporting,
 )
-from streams.connection import client_options
+from streams.reading import reading
 from streams.records import UnreadableRecord
-from streams.topics import ACCOUNT_EVENTS, MESSAGE_BYTES_MAX
+from streams.topics import ACCOUNT_EVENTS
 
 _POLL_MS = 200
 
@@ -181,22 +181,12 @@ async def open_log(settings: Settings, partition: int, end: int | None = None) -
     Raises:
         aiokafka.errors.KafkaError, OSError: Kafka does not answer.
     """
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
-    )
-    try:
-        await consumer.start()
-        assigned = TopicPartition(ACCOUNT_EVENTS.name, partition)
-        consumer.assign([assigned])
+    assigned = TopicPartition(ACCOUNT_EVENTS.name, partition)
+    async with reading(settings, [assigned]) as consumer:
         first = (await consumer.beginning_offsets([assigned]))[assigned]
         if end is None:
             end = (await consumer.end_offsets([assigned]))[assigned]
         yield PartitionLog(consumer, partition, first, end)
-    finally:
-        await consumer.stop()
 
 
 def _account_of(key: bytes) -> str | None:

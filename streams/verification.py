@@ -9,9 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
-from infra.errors import RemediableError
 from infra.postgres.figures import Figures, Stored, read_figures, stored_accounts
 from infra.settings import Settings
 from portfolio import (
@@ -28,6 +26,7 @@ from portfolio import (
 from portfolio.events import BalanceReport
 from portfolio.money import ZERO
 from streams.account_log import partition_of
+from streams.connection import needing_kafka
 from streams.log_reader import PartitionLog, open_log
 from streams.reading import reading, until_now
 from streams.tables import is_account_key, is_older
@@ -76,13 +75,11 @@ async def accounts_of_log(settings: Settings) -> set[str]:
     Raises:
         RemediableError: Kafka does not answer.
     """
-    try:
-        found: set[str] = set()
+    found: set[str] = set()
+    with needing_kafka(settings):
         for partition in range(settings.partitions):
             async with open_log(settings, partition) as log:
                 found |= await log.accounts()
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
     return found
 
 
@@ -99,7 +96,7 @@ async def read_tables(settings: Settings) -> Tables:
     """
     newest: Tables = {}
     partitions = [TopicPartition(BOOKS_CHANGELOG.name, number) for number in range(settings.partitions)]
-    try:
+    with needing_kafka(settings):
         async with reading(settings, partitions) as consumer:
             async for record in until_now(consumer):
                 if record.key is None or not is_account_key(record.key):
@@ -109,8 +106,6 @@ async def read_tables(settings: Settings) -> Tables:
                     newest.pop(account, None)
                 elif not is_older(record.key, record.value, newest.get(account)):
                     newest[account] = record.value
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
     return newest
 
 
@@ -132,7 +127,7 @@ async def verify_account(
     """
     stored = await read_figures(settings.database_dsn, account)
     partition = partition_of(account, settings.partitions)
-    try:
+    with needing_kafka(settings):
         async with open_log(settings, partition) as log:
             folds = _Folds(settings, account, log, on_progress)
             differences = [
@@ -140,8 +135,6 @@ async def verify_account(
                 *await _compare_postgres(folds, stored),
             ]
             book = await folds.whole()
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
     if exchange is not None:
         on_progress(f"{account}: asking the exchange")
         differences += await _compare_exchange(settings, account, exchange)
@@ -289,9 +282,3 @@ def _behind(offset: int | None, last: int) -> str:
     if offset is None:
         return "which has nothing of it"
     return "up to date" if offset >= last else f"behind: at offset {offset} of {last}"
-
-
-def _no_kafka(settings: Settings, error: Exception) -> RemediableError:
-    return RemediableError(
-        f"Kafka at {settings.brokers} does not answer ({error!r})", "Start it, and see `portfolio doctor` for the rest"
-    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from cli.chaos.exchange import ExchangeClient
 from cli.pipeline import api_url
@@ -16,8 +16,8 @@ from infra.settings import Settings
 from portfolio import Book, Fill, LogPosition, Outcome, encode_book, exact_arithmetic, value_book
 from portfolio.snapshots import AccountSnapshot
 from streams.account_log import Rejected, partition_of
-from streams.connection import client_options
 from streams.log_reader import open_log
+from streams.reading import reading, until_now
 from streams.records import account_events, pnl_records
 from streams.tables import is_older
 from streams.topics import BOOKS_CHANGELOG, PNL, TopicSpec
@@ -231,14 +231,7 @@ async def records_of(settings: Settings, account: str, topic: TopicSpec) -> Asyn
     """An account's records of a topic, from the first to the last at this moment."""
     key = account.encode()
     partition = TopicPartition(topic.name, partition_of(account, settings.partitions))
-    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        consumer.assign([partition])
-        end = (await consumer.end_offsets([partition]))[partition]
-        while await consumer.position(partition) < end:
-            for message in (await consumer.getmany(partition, timeout_ms=500)).get(partition, ()):
-                if message.key == key:
-                    yield message
-    finally:
-        await consumer.stop()
+    async with reading(settings, [partition]) as consumer:
+        async for message in until_now(consumer):
+            if message.key == key:
+                yield message

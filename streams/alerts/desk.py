@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from infra.errors import RemediableError
 from infra.settings import Settings
@@ -16,7 +15,7 @@ from streams.alerts.records import (
     alert_output,
     decode_alert_record,
 )
-from streams.connection import client_options
+from streams.connection import client_options, needing_kafka
 from streams.creation import ensure_topics
 from streams.reading import partitions_of, reading, until_now
 from streams.records import UnreadableRecord
@@ -40,7 +39,7 @@ async def known_alerts(settings: Settings) -> Known:
     """
     alerts: dict[AlertKey, Alert] = {}
     silences: dict[str, Silence] = {}
-    try:
+    with needing_kafka(settings):
         await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=_TIMEOUT_S, specs=[ALERTS])
         async with reading(settings, partitions_of([ALERTS], settings)) as consumer:
             async for record in until_now(consumer):
@@ -52,8 +51,6 @@ async def known_alerts(settings: Settings) -> Known:
                     alerts[told.alert.key] = told.alert
                 elif isinstance(told, SilenceRecord):
                     silences[told.silence.id] = told.silence
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
     newest_first = sorted(alerts.values(), key=lambda alert: alert.raised_time_us, reverse=True)
     return Known(newest_first, list(silences.values()))
 
@@ -91,13 +88,8 @@ async def _publish(settings: Settings, record: AlertTopicRecord) -> None:
     output = alert_output(record, settings.partitions)
     producer = AIOKafkaProducer(**client_options(settings), enable_idempotence=True, acks="all")
     try:
-        await producer.start()
-        await producer.send_and_wait(output.topic, output.value, key=output.key, partition=output.partition)
-    except (KafkaError, OSError) as error:
-        raise _no_kafka(settings, error) from error
+        with needing_kafka(settings):
+            await producer.start()
+            await producer.send_and_wait(output.topic, output.value, key=output.key, partition=output.partition)
     finally:
         await producer.stop()
-
-
-def _no_kafka(settings: Settings, error: Exception) -> RemediableError:
-    return RemediableError(f"Kafka at {settings.brokers} did not do it ({error!r})", "Start it, and try again")
