@@ -27,6 +27,7 @@ from portfolio.money import ONE, ZERO, exact_arithmetic, plain, ratio
 
 _SMALL: Final = Decimal(1)
 _SUBJECTS_SHOWN: Final = 3
+_PROBLEM_MAX: Final = 500
 
 
 class Reading(NamedTuple):
@@ -99,6 +100,11 @@ def _position_limit(rule: PositionLimit, view: AccountView, _now_us: int) -> Ite
 
 def _sync_failures(rule: SyncFailures, view: AccountView, now_us: int) -> Iterator[Reading]:
     count = _within(view.failures_us, rule.period, now_us)
+    if view.gateway_failure:
+        # What a person must clear is not tried often enough to be counted.
+        text = f"the gateway cannot follow the account: {view.gateway_failure[:_PROBLEM_MAX]}"
+        yield Reading("", max(ONE, _of(count, rule.failures)), text)
+        return
     text = f"{count} connections or syncs of the gateway failed within {rule.period}; its log says why"
     yield Reading("", _of(count, rule.failures), text)
 

@@ -80,6 +80,8 @@ class AccountView(msgspec.Struct, kw_only=True):
     """Asset to its newest missing acquisition."""
     sync_errors: int | None = None
     failures_us: list[int] = []
+    gateway_failure: str = ""
+    """What keeps the gateway from following the account until a person clears it; empty: nothing does."""
     letters_us: dict[str, list[int]] = {}
     """Topic to the times of dead letters from it."""
     polled: dict[str, Decimal] = {}
@@ -152,6 +154,14 @@ class AccountView(msgspec.Struct, kw_only=True):
             fresh = total - known if total >= known else total
             self.failures_us = [*self.failures_us, *[time_us] * fresh][-_KEPT_MAX:]
         self.sync_errors = total
+
+    def see_gateway_failed(self, problem: str) -> None:
+        """Take in that the gateway cannot follow the account, and why."""
+        self.gateway_failure = problem or "it does not say why"
+
+    def see_gateway_live(self) -> None:
+        """Take in that the gateway follows the account; that it tries again says nothing yet."""
+        self.gateway_failure = ""
 
     def see_dead_letter(self, topic: str, time_us: int) -> None:
         """Take in that a record from a topic could not be read or booked."""

@@ -57,10 +57,10 @@ async def _watch_persistently(settings: Settings, config: AlertConfig) -> None:
         started = time.monotonic()
         try:
             await _take_turns(settings, config)
-        except* (KafkaError, OSError) as errors:
+        except (KafkaError, OSError) as error:
             attempt = 0 if time.monotonic() - started > _CALM_S else attempt + 1
             wait_s = backoff_s(attempt, first_s=_BACKOFF_FIRST_S, longest_s=_BACKOFF_MAX_S)
-            log.warning("nobody watches here (%r); again in %.1f s", errors.exceptions[0], wait_s)
+            log.warning("nobody watches here (%r); again in %.1f s", error, wait_s)
             await asyncio.sleep(wait_s)
 
 
@@ -83,8 +83,10 @@ async def _take_turns(settings: Settings, config: AlertConfig) -> None:
             await consumer.getmany(timeout_ms=1_000)
             turn.raise_error()
     finally:
-        await turn.end()
-        await consumer.stop()
+        try:
+            await turn.end()
+        finally:
+            await consumer.stop()
 
 
 # aiokafka is not typed

@@ -14,6 +14,8 @@ import httpx
 import msgspec
 
 from infra.backoff import backoff_s
+from infra.errors import RemediableError
+from infra.portfolio_file import load_accounts
 from infra.redis.client import RedisAway, RedisClient
 from infra.settings import Settings
 from portfolio.errors import InvalidAmount
@@ -35,21 +37,38 @@ class _Price(msgspec.Struct):
 
 
 async def follow_gateways(settings: Settings, watch: Watch) -> None:
-    """Look at the gateway's heartbeat of each account, until cancelled."""
+    """Look at the gateway's heartbeat of each account, until cancelled.
+
+    Also of those that no topic tells of yet: an account whose first key is refused has no books.
+    """
     redis = RedisClient(settings.redis_dsn)
     try:
         while True:
-            for account in watch.accounts:
+            for account in {*watch.accounts, *await asyncio.to_thread(_configured, settings)}:
                 try:
                     fields = await redis.fields(status_key(account))
                 except RedisAway:
                     break
                 errors, heartbeat_us = fields.get("sync_errors", ""), fields.get("heartbeat_time_us", "")
                 if errors.isdecimal() and heartbeat_us.isdecimal():
-                    watch.see_sync_errors(account, int(errors), int(heartbeat_us))
+                    watch.see_gateway(
+                        account,
+                        sync_errors=int(errors),
+                        time_us=int(heartbeat_us),
+                        state=fields.get("state", ""),
+                        problem=fields.get("problem", ""),
+                    )
             await asyncio.sleep(_STATUS_INTERVAL_S)
     finally:
         await redis.close()
+
+
+def _configured(settings: Settings) -> list[str]:
+    try:
+        return [account.name for account in load_accounts(settings)]
+    except RemediableError:
+        # The file is being changed; the accounts that were heard of are looked at meanwhile.
+        return []
 
 
 async def follow_prices(settings: Settings, watch: Watch) -> None:

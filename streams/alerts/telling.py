@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from infra.alert_file import TargetTable
+from infra.cancellation import end
 from streams.alerts.delivery import Delivery, KeepOffsets, Told
 
 
@@ -56,7 +57,4 @@ class Telling:
 
     async def close(self) -> None:
         """Stop telling."""
-        tasks = [task for _, task in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(task for _, task in self._running.values())

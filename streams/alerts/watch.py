@@ -12,6 +12,7 @@ from portfolio.alerts.views import AccountView
 from portfolio.snapshots import AccountSnapshot
 from streams.alerts.records import WatchedView
 from streams.executions.records import finding_records
+from streams.gateway.status import GatewayState
 from streams.records import (
     UnreadableRecord,
     balance_records,
@@ -78,9 +79,25 @@ class Watch:
             # These topics are written by the service alone; a stranger's record tells nothing about an account.
             log.warning("%s[%d]@%d is left out: %s", record.topic, record.partition, record.offset, error)
 
-    def see_sync_errors(self, account: str, total: int, time_us: int) -> None:
-        """Take in how many connections and syncs of an account's gateway have failed."""
-        self._view(account).see_sync_errors(total, time_us)
+    def see_gateway(self, account: str, *, sync_errors: int, time_us: int, state: str, problem: str) -> None:
+        """Take in what the gateway tells of an account.
+
+        Args:
+            account: The account.
+            sync_errors: How many of its connections and syncs have failed since the gateway's start.
+            time_us: When it told.
+            state: One of `GatewayState`.
+            problem: Why it is in that state.
+        """
+        view = self._view(account)
+        before = (view.sync_errors, view.gateway_failure)
+        view.see_sync_errors(sync_errors, time_us)
+        if state == GatewayState.FAILED:
+            view.see_gateway_failed(problem)
+        elif state == GatewayState.LIVE:
+            view.see_gateway_live()
+        if (view.sync_errors, view.gateway_failure) != before:
+            self._changed.add(account)
 
     def see_prices(self, prices: Callable[[str], Mapping[str, Decimal]]) -> None:
         """Take in the prices of another source.

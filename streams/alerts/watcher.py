@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from infra.alert_file import AlertConfig, load_alert_config
 from infra.backoff import backoff_s
+from infra.cancellation import run_together
 from infra.errors import RemediableError
 from infra.postgres.configuration import note_configuration
 from infra.postgres.errors import DatabaseError
@@ -80,7 +81,7 @@ class Watcher:
         """Read what is known, catch up, and watch until cancelled.
 
         Raises:
-            KafkaError: The brokers do not do what is needed; also as an ExceptionGroup.
+            KafkaError: The brokers do not do what is needed.
         """
         settings, watch = self._settings, self._watch
         async with reading(settings) as alerts, reading(settings) as observed, open_producer(settings) as producer:
@@ -91,20 +92,23 @@ class Watcher:
             log.info("watching %d accounts, %d alerts are open", len(watch.accounts), len(watch.engine.open_alerts))
             await self._publish_alerts(acknowledged)
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    self._telling.use(self._config.targets)
-                    tasks.create_task(self._observe(observed))
-                    tasks.create_task(self._follow_alerts(alerts))
-                    tasks.create_task(self._follow_file())
-                    tasks.create_task(self._note_file())
-                    tasks.create_task(self._copy.run())
-                    tasks.create_task(follow_gateways(settings, watch))
-                    tasks.create_task(follow_prices(settings, watch))
+                self._telling.use(self._config.targets)
+                await run_together(
+                    self._observe(observed),
+                    self._follow_alerts(alerts),
+                    self._follow_file(),
+                    self._note_file(),
+                    self._copy.run(),
+                    follow_gateways(settings, watch),
+                    follow_prices(settings, watch),
+                )
             finally:
                 ALERTS_WATCHING.set(0)
                 ALERTS_OPEN.clear()
-                await self._telling.close()
-                await self._copy.close()
+                try:
+                    await self._telling.close()
+                finally:
+                    await self._copy.close()
 
     async def _restore_state(self) -> None:
         async with reading(self._settings, [STATE_PARTITION]) as state:

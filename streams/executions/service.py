@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from infra.backoff import backoff_s
+from infra.cancellation import run_together
 from infra.portfolio_file import AccountConfig, load_accounts
 from infra.postgres.executions import ExecutionStore
 from infra.redis.client import RedisAway
@@ -71,15 +72,15 @@ async def run_executions(settings: Settings, *, consumer: str, claim_after_s: fl
         booked_accounts=frozenset(account.name for account in accounts if account.source == "executions"),
     )
     try:
-        async with open_producer(settings) as producer, asyncio.TaskGroup() as group:
+        async with open_producer(settings) as producer:
             carrier = _Carrier(settings, default_account(settings, accounts), producer)
-            if settings.execution_streams:
-                group.create_task(carrier.carry_streams(consumer, claim_after_s))
-            if settings.execution_channels:
-                group.create_task(carrier.carry_channels())
-            group.create_task(share_metrics(settings.redis_dsn, "executions"))
-            group.create_task(run_sink(settings, store))
-            group.create_task(checker.run(producer))
+            await run_together(
+                *([carrier.carry_streams(consumer, claim_after_s)] if settings.execution_streams else []),
+                *([carrier.carry_channels()] if settings.execution_channels else []),
+                share_metrics(settings.redis_dsn, "executions"),
+                run_sink(settings, store),
+                checker.run(producer),
+            )
     finally:
         await store.close()
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from infra.binance.errors import MalformedEvent, RequestRefused
 from infra.binance.market_feed import MarketFeed
+from infra.cancellation import run_together
 from infra.settings import Settings
 from streams.gateway.log import open_producer
 from streams.gateway.market import SharedMarket
@@ -64,11 +65,9 @@ class MarksFeed:
             on_price=prices.stream,
             on_lost=prices.lose_stream,
         )
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(feed.run(self._symbols, look_every_s=_CONFLATION_S))
-            tasks.create_task(self._poll())
-            tasks.create_task(self._watch_listing())
-            tasks.create_task(self._publish())
+        await run_together(
+            feed.run(self._symbols, look_every_s=_CONFLATION_S), self._poll(), self._watch_listing(), self._publish()
+        )
 
     def stale(self, reporting: str) -> Mapping[str, int]:
         """The assets whose price does not move, as in the last page, with the time that it was made."""

@@ -111,8 +111,8 @@ class World:
         alerts = (await known_alerts(self.settings)).alerts
         return {one.rule: one for one in alerts if one.account in {self.account, ""} and one.is_open}
 
-    async def is_kept_as_told(self) -> bool:
-        """Whether it is kept for the next start that both targets were told of the account's newest alert."""
+    async def is_kept_as_told(self, *targets: str) -> bool:
+        """Whether it is kept for the next start that targets were told of the account's newest alert."""
         newest: dict[str, int] = {}
         kept: dict[bytes | None, dict[str, int]] = {}
         async with reading(self.settings, [STATE_PARTITION, *partitions_of([ALERTS], self.settings)]) as consumer:
@@ -125,7 +125,7 @@ class World:
                     newest = {f"{record.topic}:{record.partition}": record.offset}
         return bool(newest) and all(
             kept.get(target_key(name), {}).get(place, 0) > offset
-            for name in ("mail", "hook")
+            for name in targets
             for place, offset in newest.items()
         )
 
@@ -377,7 +377,8 @@ async def test_a_target_that_does_not_answer_holds_up_nobody_and_a_restart_tells
     async with world.watched():
         await world.ledger.mark(world.account, {"BTC": "4000"}, now_us())
         await until_told(world.mailbox.mails, "a-loss")
-        await eventually(lambda: _said(caplog, "target hook was not told of 1 alerts"))
+        await eventually(lambda: _said(caplog, "target hook was not told of 1 alerts"), timeout_s=120)
+        await eventually(lambda: world.is_kept_as_told("mail"), timeout_s=120)
     ours = [record.getMessage() for record in caplog.records if record.name != "aiohttp.access"]
     assert "a-secret-token" not in "".join(ours)
     world.webhook.is_broken = False
@@ -424,7 +425,7 @@ async def test_another_process_takes_over_from_one_that_was_killed_and_tells_not
         await world.ledger.mark(world.account, {"BTC": "4000"}, now_us())
         await world.told("a-loss")
         # Until it is kept that they were told, a process that takes over tells them again.
-        await eventually(world.is_kept_as_told, timeout_s=120)
+        await eventually(lambda: world.is_kept_as_told("mail", "hook"), timeout_s=120)
         [first] = [process for process in processes if process.is_watching]
         first.process.kill()
         await world.ledger.mark(world.account, {"BTC": "4900"}, now_us())

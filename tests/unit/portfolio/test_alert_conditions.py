@@ -205,6 +205,20 @@ def test_sync_failures_are_those_of_the_period_and_a_restart_of_the_gateway_is_n
     assert only(rule, view, NOW + 11 * MINUTE).level == Decimal("0.5")
 
 
+def test_what_a_person_must_clear_is_a_sync_failure_until_the_gateway_is_live() -> None:
+    view, rule = AccountView(account="main"), SyncFailures(failures=3)
+    view.see_gateway_failed("Binance refused the API key")
+    assert only(rule, view).level == 1
+    assert only(rule, view).text == "the gateway cannot follow the account: Binance refused the API key"
+    for errors in range(7):
+        view.see_sync_errors(errors, NOW)
+    assert only(rule, view).level == 2
+    view.see_gateway_failed("")
+    assert "does not say why" in only(rule, view).text
+    view.see_gateway_live()
+    assert "6 connections or syncs" in only(rule, view).text
+
+
 def test_dead_letters_count_by_their_topic() -> None:
     view = AccountView(account="")
     for topic in ("a", "a", "b"):
