@@ -29,7 +29,7 @@ class Subscription:
         self._topics = topics
         self._accounts = accounts
         self._states: dict[tuple[str, str], Message] = {}
-        self._events: deque[Message] = deque()
+        self._events: dict[tuple[int, int], Message] = {}
         self._notices: deque[Message] = deque(maxlen=EVENTS_MAX)
         self._left_out = 0
         self._arrived = asyncio.Event()
@@ -44,14 +44,23 @@ class Subscription:
         elif not self._wants(message) or message.place <= self._last:
             return
         elif message.key:
-            self._states[message.topic, message.key] = message
+            self._keep_newest(message)
         else:
-            self._events.append(message)
-            if len(self._events) > EVENTS_MAX:
-                self._events.popleft()
-                self._left_out += 1
-                API_LIVE_LEFT_OUT.inc()
+            self._keep_event(message)
         self._arrived.set()
+
+    def _keep_newest(self, message: Message) -> None:
+        held = self._states.get((message.topic, message.key))
+        # Who resumes is offered what it missed beside what happens meanwhile.
+        if held is None or held.place < message.place:
+            self._states[message.topic, message.key] = message
+
+    def _keep_event(self, message: Message) -> None:
+        self._events[message.place] = message
+        if len(self._events) > EVENTS_MAX:
+            del self._events[next(iter(self._events))]
+            self._left_out += 1
+            API_LIVE_LEFT_OUT.inc()
 
     def beat(self) -> None:
         """Put a heartbeat where the reader finds it, if it took nothing since the last call and nothing waits."""
@@ -70,7 +79,7 @@ class Subscription:
             await self._arrived.wait()
         self._arrived.clear()
         self._is_quiet = False
-        taken = sorted([*self._states.values(), *self._events], key=lambda message: message.place)
+        taken = sorted([*self._states.values(), *self._events.values()], key=lambda message: message.place)
         notices = list(self._notices)
         if self._left_out:
             notices.append(Message.about_stream("gap", left_out=self._left_out, reason="the reader is too slow"))

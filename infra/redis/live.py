@@ -22,6 +22,9 @@ _TIMEOUT_S: Final = 2.0
 _BLOCK_MS: Final = 1_000
 _ENTRIES_MAX: Final = 1_000
 _BATCH_MAX: Final = 500
+_CONNECTIONS_MAX: Final = 16
+_CONNECTION_WAIT_S: Final = 20.0
+"""After a restart every reader resumes at once, and waits for its turn."""
 
 
 class LiveEntry(NamedTuple):
@@ -51,23 +54,28 @@ class LiveFeed:
         Args:
             url: redis://[:password@]host:port/db.
         """
-        self._redis: Any = redis.asyncio.from_url(
-            url, socket_timeout=_TIMEOUT_S + _BLOCK_MS / 1_000, socket_connect_timeout=_TIMEOUT_S
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS_MAX,
+            timeout=_CONNECTION_WAIT_S,
+            socket_timeout=_TIMEOUT_S + _BLOCK_MS / 1_000,
+            socket_connect_timeout=_TIMEOUT_S,
         )
+        self._redis: Any = redis.asyncio.Redis.from_pool(pool)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
     async def add(self, entries: Sequence[LiveEntry]) -> None:
-        """Add entries; their own ids are not used.
+        """Add entries; their own ids are not used. Who waits for one gets all of them at once, up to 500.
 
         Raises:
             RedisAway: Redis does not answer; some may have been added.
         """
         try:
             for start in range(0, len(entries), _BATCH_MAX):
-                async with self._redis.pipeline(transaction=False) as pipeline:
+                async with self._redis.pipeline(transaction=True) as pipeline:
                     for entry in entries[start : start + _BATCH_MAX]:
                         fields = {"topic": entry.topic, "account": entry.account, "key": entry.key, "data": entry.data}
                         pipeline.xadd(STREAM, fields, maxlen=ENTRIES_KEPT, approximate=True)

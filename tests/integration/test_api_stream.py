@@ -212,6 +212,29 @@ async def test_a_slow_reader_is_told_the_newest_of_each_state_in_order() -> None
     assert await reader.take() == []
 
 
+async def test_what_is_missed_and_told_meanwhile_comes_once_and_in_order() -> None:
+    reader = Subscription(frozenset({"positions", "trades"}), None)
+    for number in (8, 9):
+        reader.offer(message(number, key="main:1"))
+        reader.offer(message(number + 10, topic="trades"))
+    for number in (7, 8):
+        reader.offer(message(number, key="main:1"))
+        reader.offer(message(number + 10, topic="trades"))
+    assert [one.id for one in await reader.take()] == ["9-0", "17-0", "18-0", "19-0"]
+
+
+async def test_a_reader_that_was_told_nothing_for_a_round_gets_one_heartbeat() -> None:
+    reader = Subscription(frozenset({"trades"}), None)
+    reader.offer(message(1, topic="trades"))
+    await reader.take()
+    for _ in range(3):
+        reader.beat()
+    assert [one.topic for one in await reader.take()] == ["heartbeat"]
+    reader.beat()
+    reader.close()
+    assert await reader.take() == []
+
+
 async def test_a_slow_reader_is_told_that_events_were_left_out() -> None:
     reader = Subscription(frozenset({"trades"}), None)
     for number in range(1, EVENTS_MAX + 11):

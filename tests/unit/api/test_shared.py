@@ -1,10 +1,10 @@
-"""What the database is, asked for many at once; what is kept and given again is tested with the API."""
+"""What many ask at once is asked once."""
 
 import asyncio
 
 import pytest
 
-from api.answer_cache import Shared
+from api.shared import Shared
 from infra.postgres.errors import DatabaseUnavailable
 
 
