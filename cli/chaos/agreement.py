@@ -218,7 +218,8 @@ async def _stored(settings: Settings, account: str) -> _Stored:
     connection = await asyncpg.connect(settings.database_dsn, timeout=10)
     try:
         fills = await connection.fetch("SELECT symbol, trade_id, order_id FROM fills WHERE account = $1", account)
-        flows = await connection.fetch("SELECT id FROM flows WHERE account = $1", account)
+        # What was sold without having been bought is in that table too, and is no event of the log.
+        flows = await connection.fetch("SELECT id FROM flows WHERE account = $1 AND id NOT LIKE 'opening-%'", account)
     finally:
         await connection.close()
     return _Stored(

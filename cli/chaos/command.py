@@ -33,9 +33,10 @@ def chaos(
 
     Workers, gateway, Kafka, Postgres, Redis and the exchange die by SIGKILL or hang by SIGSTOP; tables of workers are
     deleted; workers leave and join; the exchange closes its streams or lets them fall silent, and its clock jumps; the
-    disk is full (on Linux, as root; else that is left out, and the report says so). Meanwhile the accounts trade, and
-    assets move in and out. Then the exchange's own books, the fold of the log, the books of the workers, Postgres and
-    the API, and the pnl topic must agree exactly, every fill once. Exit code 0 only if they do.
+    disk is full (on Linux, as root; else that is left out, and the report says so). Meanwhile the accounts trade,
+    assets move in and out, and trades, costs and flows are corrected by hand. Then the exchange's own books, the fold
+    of the log, the books of the workers, Postgres and the API, and the pnl topic must agree exactly, every fill once,
+    and a rebuild must come to the same rows. Exit code 0 only if they do.
 
     Ports and data are its own; a stack that runs here already is not touched. The data of a run that does not agree
     are kept.
@@ -92,6 +93,7 @@ def _summary(report: ChaosReport) -> str:
         [
             f"seed {report.seed}: {len(report.faults)} faults in {report.lasted_s:.0f} s",
             f"{report.fills} fills and {report.flows} flows on {report.accounts} accounts",
+            f"{report.corrections} corrections by hand",
             *(f"left out: {each.kind} of {each.target}: {each.reason}" for each in report.skipped),
             f"lost {report.lost}, duplicated {report.duplicated}",
             f"slowest recovery {slowest:.1f} s, longest silence {report.longest_silence_s:.1f} s",

@@ -36,6 +36,8 @@ class ChaosReport(msgspec.Struct, kw_only=True):
     """Fills on the exchange's books."""
     flows: int
     """Deposits, withdrawals and the like on the exchange's books, besides the first balances."""
+    corrections: int
+    """Trades cancelled, changed and restored, costs set and flows named by hand, on the log."""
     lost: int
     """Fills of the exchange that the log, its fold or Postgres does not have."""
     duplicated: int
@@ -51,5 +53,5 @@ class ChaosReport(msgspec.Struct, kw_only=True):
 
     @property
     def agrees(self) -> bool:
-        """Whether all books agree exactly, every fill is there once, and every part came back."""
+        """Whether all books agree exactly, every fill is there once, a rebuild equals, and every part came back."""
         return not (self.lost or self.duplicated or self.differences)

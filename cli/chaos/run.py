@@ -14,6 +14,7 @@ import httpx
 from aiokafka.errors import KafkaError
 
 from cli.chaos.agreement import Verdict, compare
+from cli.chaos.corrector import Corrector
 from cli.chaos.disk import Disk
 from cli.chaos.exchange import ExchangeClient, exchange_client
 from cli.chaos.faults import Faults
@@ -22,7 +23,12 @@ from cli.chaos.report import ChaosReport, FaultReport, SkippedFault
 from cli.chaos.stack import Stack, settings_of_its_own
 from cli.chaos.watch import PnlWatch, watched_pnl
 from cli.pipeline import api_url
+from infra.cancellation import end
+from infra.errors import RemediableError
+from infra.postgres.errors import DatabaseError
+from infra.postgres.rebuilding import side_schema
 from infra.settings import Settings
+from streams.rebuilding import rebuild_account
 
 _LIVE_TIMEOUT_S = 90.0
 _RECOVERY_TIMEOUT_S = 240.0
@@ -118,20 +124,24 @@ class _Run:
         self._began = time.monotonic()
         self._watch.begin()
         self._fills = 0
+        self._correctors = [
+            Corrector(stack.settings, account, random.Random(f"{options.seed} {account} corrections"))  # noqa: S311 - repeatable, no secret
+            for account in options.account_names
+        ]
 
     async def report(self) -> ChaosReport:
         """Do it all."""
         recovered = asyncio.Event()
         possible = [fault for fault in self._plan if self._faults.why_not(fault) is None]
         async with asyncio.TaskGroup() as tasks:
-            for account in self._options.account_names:
-                tasks.create_task(self._trade(account, recovered))
+            for corrector in self._correctors:
+                tasks.create_task(self._live(corrector, recovered))
             faults = await self._disturb_all(possible)
             self._say(f"all faults are over after {self._now_s():.0f} s and {self._fills} fills")
             recovered.set()
         silence_s, account_silence_s = self._watch.longest_silence_s, self._watch.longest_account_silence_s
         self._say(f"comparing after {self._now_s():.0f} s and {self._fills} fills")
-        verdict = await self._agreement()
+        verdict = await self._agreement() + await self._rebuilt()
         late = [f"{each.kind} of {each.target}: did not recover" for each in faults if each.recovered_s is None]
         gave_up = [] if self._stack.failure is None else [self._stack.failure]
         return ChaosReport(
@@ -141,6 +151,7 @@ class _Run:
             accounts=self._options.accounts,
             fills=verdict.fills,
             flows=verdict.flows,
+            corrections=sum(corrector.done for corrector in self._correctors),
             lost=verdict.lost,
             duplicated=verdict.duplicated,
             differences=[*verdict.differences, *late, *gave_up],
@@ -159,6 +170,15 @@ class _Run:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began
+
+    async def _live(self, corrector: Corrector, recovered: asyncio.Event) -> None:
+        """Trade an account, while somebody corrects it."""
+        correcting = asyncio.create_task(corrector.run())
+        try:
+            await self._trade(corrector.account, recovered)
+        finally:
+            await end([correcting])
+        await corrector.restore()
 
     async def _trade(self, account: str, recovered: asyncio.Event) -> None:
         """Trade one account at random, and move something in or out of it now and then."""
@@ -219,6 +239,28 @@ class _Run:
                 return verdict
             self._say(f"not yet: {verdict.lost} lost, {len(verdict.differences)} differences")
             await asyncio.sleep(_COMPARE_INTERVAL_S)
+
+    async def _rebuilt(self) -> Verdict:
+        """What the log leads to, from its start, against the tables that were kept through it all."""
+        self._say("rebuilding")
+        settings, names = self._stack.settings, self._options.account_names
+        try:
+            async with side_schema(settings.database_dsn) as connection:
+                rebuilt = [
+                    await rebuild_account(
+                        settings, connection, name, accept=False, actor="chaos", on_progress=lambda *_progress: None
+                    )
+                    for name in names
+                ]
+        except (RemediableError, DatabaseError) as error:
+            return Verdict(differences=[f"nothing can be rebuilt: {error}"])
+        return Verdict(
+            differences=[
+                f"{one.account}: a rebuild is not what the tables were: {table.table}: {table.samples}"
+                for one in rebuilt
+                for table in one.differences
+            ]
+        )
 
     async def _compared(self, accounts: Sequence[str]) -> Verdict:
         total = Verdict()

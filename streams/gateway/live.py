@@ -214,6 +214,8 @@ class LivePhase:
         if milliseconds(account.time_us) < milliseconds(self._updated_us):
             self._look(None)
             return
+        # What a person corrects changes what the ledger holds, and the exchange does not tell of it.
+        await self._log.note_corrections()
         totals = {asset: balance.total for asset, balance in account.balances.items()}
         gaps = self._log.published.quantities.gaps(totals)
         if gaps:

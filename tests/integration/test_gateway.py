@@ -18,8 +18,11 @@ from pydantic import SecretStr
 from infra.exchange.app import ExchangeOptions, running_exchange
 from infra.exchange.security import AccountKey
 from infra.settings import Settings
+from portfolio import TradeCorrection
 from portfolio.events import BalanceReport, Fill, Flow, FlowKind, ValuationPoint
+from portfolio.money import ZERO, exact_arithmetic
 from portfolio.reconciliation import reconcile
+from streams.correcting import Account, append, looking_at
 from streams.creation import ensure_topics
 from streams.gateway.log import open_producer
 from streams.gateway.status import status_key
@@ -298,6 +301,50 @@ async def test_what_the_ledger_leaves_out_of_the_log_the_gateway_leaves_out_too(
     assert (await exchange_trades(trader))[-1] in await published_trades(settings)
     flows = [event for record in await read_log(settings) for event in record.events if isinstance(event, Flow)]
     assert not [flow for flow in flows if flow.asset == "XYZ" and flow.id != strange.id]
+
+
+async def test_what_a_person_corrects_is_compared_with_the_exchange_while_the_connection_lives(
+    settings: Settings, trader: Trader, gateway: GatewayProcess
+) -> None:
+    """The exchange gave nothing back: the difference is booked, and booked back once the correction is withdrawn."""
+
+    async def account_of_log() -> Account:
+        async with looking_at(settings, settings.account, lambda _events: None) as looking:
+            return await looking.now(lambda _fill: True)
+
+    async def balances_agree() -> bool:
+        return holdings((await account_of_log()).book) == await trader.totals()
+
+    async def state(trade: Fill, becomes: Fill | None, name: str) -> None:
+        correction = TradeCorrection(
+            id=name,
+            symbol=trade.symbol,
+            trade_id=trade.trade_id,
+            order_id=trade.order_id,
+            replacement=becomes,
+            author="ada",
+            reason="a bust that was none",
+            time_us=trade.time_us,
+        )
+        await append(settings, (await account_of_log()).book, correction)
+
+    await gateway.start()
+    await eventually(is_live(settings), what=lambda: gateway.output)
+    await trader.market_order("BTCUSDT", "BUY", "0.02")
+    await eventually(agrees(settings, trader), what=lambda: gateway.output)
+    trade, *_ = (await account_of_log()).fills
+
+    await state(trade, None, "cancelled")
+    assert not await balances_agree()
+    await eventually(balances_agree, what=lambda: gateway.output)
+    await state(trade, trade, "withdrawn")
+    assert not await balances_agree()
+    await eventually(balances_agree, what=lambda: gateway.output)
+
+    unexplained = [flow for flow in (await account_of_log()).book.flows.values() if flow.kind is FlowKind.UNCLASSIFIED]
+    with exact_arithmetic():
+        assert sum((flow.quantity for flow in unexplained if flow.asset == "BTC"), ZERO) == ZERO
+    assert unexplained
 
 
 async def test_a_wrong_key_is_one_clear_line(settings: Settings, tmp_path: Path) -> None:
