@@ -43,6 +43,7 @@ async def test_all_books_agree_after_five_faults() -> None:
     assert (code, report["lost"], report["duplicated"]) == (0, 0, 0)
     assert report["fills"] >= 200
     assert report["flows"] > 0
+    assert report["corrections"] > 0
     assert len(report["faults"]) + len(report["skipped"]) == 5
     assert all(fault["recovered_s"] is not None for fault in report["faults"])
     assert {"seed", "faults", "fills", "lost", "duplicated", "differences", "longest_silence_s"} < set(report)
