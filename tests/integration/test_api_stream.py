@@ -14,6 +14,7 @@ import uvicorn
 import websockets
 
 from api.app import create_app
+from api.live.hub import Hub
 from api.live.messages import Message
 from api.live.subscription import EVENTS_MAX, Subscription
 from infra.postgres.migrate import migrate
@@ -197,6 +198,44 @@ async def test_a_feed_that_comes_back_is_told(url: str, redis_url: str, monkeypa
             await events.next("degraded")
             await client.delete(STREAM)
             await events.next("recovered")
+
+
+async def test_readers_that_come_all_at_once_are_told_what_they_missed(redis_url: str, teller: LiveTeller) -> None:
+    feed = LiveFeed(redis_url)
+    await feed.add([LiveEntry("", "trades", "main", "", b"{}")] * 3)
+    (first, *_) = await feed.after("0-0", wait=False)
+
+    async def no_positions() -> str:
+        raise AssertionError("the feed is there")
+
+    hub = Hub(feed, no_positions)
+    readers = [Subscription(frozenset({"trades"}), None) for _ in range(300)]
+    running = asyncio.create_task(hub.run())
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(hub.join(reader, first.id) for reader in readers))
+        told = [[one.topic for one in await reader.take()] for reader in readers]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert told == [["trades", "trades"]] * 300
+
+
+async def somebody_waits(client: Any) -> bool:
+    clients = await client.info("clients")
+    return bool(clients["blocked_clients"])
+
+
+async def test_what_is_told_together_arrives_together(redis_url: str, teller: LiveTeller) -> None:
+    feed = LiveFeed(redis_url)
+    entries: list[LiveEntry] = []
+    async with redis.asyncio.from_url(redis_url) as client, asyncio.timeout(60):
+        while not entries:  # again where its second was over before something was added
+            waiting = asyncio.create_task(feed.after(await feed.newest_id(), wait=True))
+            while not waiting.done() and not await somebody_waits(client):  # noqa: ASYNC110 - Redis has no event for it
+                await asyncio.sleep(0.01)
+            await feed.add([LiveEntry("", "pnl", "main", str(number), b"{}") for number in range(4)])
+            entries = await waiting
+    await feed.close()
+    assert [entry.key for entry in entries] == ["0", "1", "2", "3"]
 
 
 def message(number: int, key: str = "", topic: str = "positions") -> Message:

@@ -62,3 +62,19 @@ async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
     assert await staying == "one"
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+async def test_it_is_asked_no_more_often_than_it_may_be() -> None:
+    loop = asyncio.get_running_loop()
+    asked_s: list[float] = []
+
+    async def ask() -> int:
+        asked_s.append(loop.time())
+        return len(asked_s)
+
+    versions = Shared(ask, every_s=0.1)
+    assert await versions.now() == 1
+    assert await asyncio.gather(*(versions.now() for _ in range(50))) == [2] * 50
+    assert await versions.now() == 3
+    assert asked_s[1] - asked_s[0] >= 0.1
+    assert asked_s[2] - asked_s[1] >= 0.1
