@@ -110,9 +110,11 @@ class _Overheard(logging.Handler):
 
 
 def _keep_out_of_the_log() -> None:
-    """Apprise writes addresses and answers of servers into its log; nothing of it goes into ours."""
+    """Apprise and what it sends with write addresses and answers of servers into their logs; nothing goes into ours."""
     _logger.propagate = False
     _logger.setLevel(logging.WARNING)
+    # It has a handler of its own that says nothing.
+    logging.getLogger("urllib3").propagate = False
 
 
 def _secret_parts(url: str) -> list[str]:

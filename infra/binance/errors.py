@@ -6,13 +6,19 @@ StreamLost          a connection ended, fell silent, or was refused for the mome
 RequestRefused      the exchange refuses a request for a reason that asking again does not change
 RemediableError
 └── KeyRefused      the exchange does not accept the key, or not for this
+
+They have the exchange's words in them, which may repeat what was sent; the keys are taken out.
 """
 
 from infra.errors import RemediableError
+from infra.hiding import without_secrets
 
 
 class MalformedEvent(ValueError):
     """A frame or a row that is not what Binance documents; the message says where."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(without_secrets(reason))
 
 
 class UnknownSymbol(LookupError):
@@ -35,7 +41,7 @@ class StreamLost(ConnectionError):
     """
 
     def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(reason)
+        super().__init__(without_secrets(reason))
         self.retry_after_s = retry_after_s
 
 
@@ -47,7 +53,7 @@ class RequestRefused(RuntimeError):
     """
 
     def __init__(self, request: str, code: int, message: str) -> None:
-        super().__init__(f"{request} was refused: {message} (code {code})")
+        super().__init__(without_secrets(f"{request} was refused: {message} (code {code})"))
         self.code = code
 
 
@@ -72,6 +78,6 @@ OUTCOME_UNKNOWN = frozenset({-1001, -1006, -1007, -1008, -1016})
 def key_refused(code: int, message: str) -> KeyRefused:
     """The error for one of `KEY_ERRORS`, with what to do about it."""
     return KeyRefused(
-        f"Binance refused the API key (code {code}: {message.rstrip('.')})",
+        f"Binance refused the API key (code {code}: {without_secrets(message).rstrip('.')})",
         "Check BINANCE_API_KEY and BINANCE_SECRET_KEY, that the key may read, and that it allows this IP address",
     )

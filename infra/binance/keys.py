@@ -17,6 +17,7 @@ from Crypto.Signature import eddsa, pkcs1_15
 
 from infra.binance.times import milliseconds
 from infra.errors import RemediableError
+from infra.hiding import hide
 
 _PEM = "-----BEGIN"
 _PEM_FILE = ".pem"
@@ -52,9 +53,11 @@ class SigningKey:
             RemediableError: The secret is no such key.
         """
         self.name = name
+        hide(name)
         text = _from_file(secret) if secret.endswith(_PEM_FILE) and not secret.startswith(_PEM) else secret
         if not text.lstrip().startswith(_PEM):
             self.kind, self.secret = KeyKind.HMAC, text
+            hide(text)
             return
         self._private: ECC.EccKey | RSA.RsaKey = _read_ed25519(text, passphrase) or _read_rsa(text, passphrase)
         if isinstance(self._private, RSA.RsaKey):

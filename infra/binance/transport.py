@@ -28,6 +28,7 @@ from infra.binance.keys import KeyKind, SigningKey
 from infra.binance.times import epoch_us
 from infra.binance.venue import Venue
 from infra.binance.weights import Weight, WeightScope, weight_of
+from infra.hiding import without_secrets
 
 with warnings.catch_warnings():
     # python-binance's own socket, which is not used here, imports a name that websockets has deprecated.
@@ -42,6 +43,7 @@ _SERVER_ERRORS_FROM = 500
 _RETRY_AFTER_DEFAULT_S = {_TOO_MANY_REQUESTS: 10.0, _BANNED: 120.0}
 _FORBIDDEN_WAIT_S = 5.0
 _BODY_SHOWN = 200
+_ERROR_SHOWN = 500
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MAX_S = 30.0
 
@@ -65,8 +67,10 @@ class _ErrorAnswer(Exception):
         try:
             content = msgspec.json.decode(body, type=_ErrorBody)
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-            content = _ErrorBody(msg=body[:_BODY_SHOWN])
-        return cls(status, content.code, content.msg, headers.get("Retry-After", ""))
+            content = _ErrorBody(msg=body)
+        # Before it is cut, so that no part of a key is left.
+        message = without_secrets(content.msg)[:_BODY_SHOWN]
+        return cls(status, content.code, message, headers.get("Retry-After", ""))
 
 
 class _ErrorBody(msgspec.Struct):
@@ -195,7 +199,9 @@ class Transport:
                 wait_s = await self._wait_after(request, error, attempt)
             except (aiohttp.ClientError, BinanceRequestException, TimeoutError, OSError) as error:
                 wait_s = _backoff_s(attempt)
-                log.warning("%s: %r; next attempt in %.1f s", request.path, error, wait_s)
+                # Aiohttp's errors have the whole request in them, header by header.
+                shown = without_secrets(repr(error))[:_ERROR_SHOWN]
+                log.warning("%s: %s; next attempt in %.1f s", request.path, shown, wait_s)
             attempt += 1
             await asyncio.sleep(wait_s)
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
+from infra.hiding import without_secrets
 from infra.settings import Settings
 
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -50,6 +51,10 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__(TEXT_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with a traceback if there is one."""
+        return without_secrets(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """The line, without a traceback."""
@@ -88,7 +93,7 @@ class JsonFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(fields)
+        return without_secrets(json.dumps(fields))
 
 
 def logging_config(settings: Settings, process: str) -> dict[str, Any]:

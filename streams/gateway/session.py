@@ -10,6 +10,7 @@ from infra.binance.errors import MalformedEvent, RequestRefused, StreamLost, Unk
 from infra.binance.permissions import check_key
 from infra.binance.rest import BinanceRest
 from infra.binance.user_feed import UserFeed, open_user_feed
+from infra.hiding import without_secrets
 from infra.portfolio_file import AccountConfig
 from infra.settings import Settings
 from streams.gateway.flows import FlowHistories
@@ -164,5 +165,7 @@ class Sessions:
 
     async def _keep_raw(self, frame: str | bytes, reason: str, account_log: AccountLog) -> None:
         self._status.unread_events += 1
-        log.warning("%s: %.*s", reason, _RAW_SHOWN, frame)
-        await account_log.keep_raw(frame, reason, self._rest.exchange_time_us())
+        text = frame if isinstance(frame, str) else frame.decode(errors="backslashreplace")
+        told = without_secrets(text)
+        log.warning("%s: %.*s", reason, _RAW_SHOWN, told)
+        await account_log.keep_raw(frame if told == text else told, reason, self._rest.exchange_time_us())
