@@ -71,13 +71,13 @@ def _signed(secret: str, **parameters: object) -> dict[str, object]:
 async def _ask(socket: ClientConnection, method: str, **params: object) -> dict[str, Any]:
     await socket.send(json.dumps({"id": method, "method": method, "params": params}))
     while True:
-        message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 30))
         if "id" in message:
             return message
 
 
 async def _event(socket: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
+    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 30))
     assert message["subscriptionId"] == 0
     event: dict[str, Any] = message["event"]
     return event
@@ -309,7 +309,7 @@ async def test_the_operator_drops_user_data_connections(url: str, operator: http
     async with _user_stream(url) as socket:
         assert (await operator.post("/operator/disconnect")).json() == {"disconnected": 1}
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 5)
+            await asyncio.wait_for(socket.recv(), 30)
 
 
 # -- market streams
@@ -330,17 +330,17 @@ async def test_market_streams_deliver(url: str, client: AsyncClient) -> None:
 
     async with connect(f"{address}/ws/ethbtc@trade") as socket:
         order = await client.create_order(symbol="ETHBTC", side="BUY", type="MARKET", quantity="0.01")
-        trade = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        trade = json.loads(await asyncio.wait_for(socket.recv(), 30))
         first = order["fills"][0]  # of several, where the best price had less than the order asks for
         while trade["t"] != first["tradeId"]:
-            trade = json.loads(await asyncio.wait_for(socket.recv(), 5))
+            trade = json.loads(await asyncio.wait_for(socket.recv(), 30))
         assert (trade["s"], trade["q"], trade["p"], trade["m"]) == ("ETHBTC", first["qty"], first["price"], False)
 
 
 async def test_streams_are_subscribed_live(url: str) -> None:
     async def ask(socket: ClientConnection, **command: object) -> dict[str, Any]:
         await socket.send(json.dumps(command))
-        while "id" not in (message := json.loads(await asyncio.wait_for(socket.recv(), 5))):
+        while "id" not in (message := json.loads(await asyncio.wait_for(socket.recv(), 30))):
             pass
         answer: dict[str, Any] = message
         return answer

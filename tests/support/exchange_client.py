@@ -39,13 +39,13 @@ def signed(secret: str = "demo-secret", **parameters: object) -> dict[str, objec
 async def ask(socket: ClientConnection, method: str, **params: object) -> dict[str, Any]:
     await socket.send(json.dumps({"id": method, "method": method, "params": params}))
     while True:
-        message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 30))
         if message.get("id") == method:
             return message
 
 
 async def next_event(socket: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
+    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 30))
     event: dict[str, Any] = message["event"]
     return event
 

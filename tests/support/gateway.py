@@ -95,7 +95,7 @@ class GatewayProcess:
                 *self._command, env=self._environment, stdout=output, stderr=output
             )
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 5) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 30) -> int:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
@@ -107,7 +107,7 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def exit_code(self, timeout_s: float = 20) -> int:
+    async def exit_code(self, timeout_s: float = 60) -> int:
         assert self._process is not None
         async with asyncio.timeout(timeout_s):
             return await self._process.wait()
@@ -185,7 +185,7 @@ def holdings(book: Book) -> dict[str, Decimal]:
 
 async def eventually(
     condition: Callable[[], Awaitable[bool]],
-    timeout_s: float = 30,
+    timeout_s: float = 60,
     interval_s: float = 0.2,
     what: Callable[[], str] = lambda: "",
 ) -> None:

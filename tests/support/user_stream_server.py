@@ -80,7 +80,7 @@ async def running_server() -> AsyncIterator[UserStreamServer]:
         yield server
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for comes over a connection

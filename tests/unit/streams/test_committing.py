@@ -26,7 +26,7 @@ async def test_a_flush_ends_while_entries_keep_coming(monkeypatch: pytest.Monkey
     for _ in range(3):
         buffer.put(SOME_ENTRY)
     async with buffer:
-        await asyncio.wait_for(buffer.flush(), timeout=5)
+        await asyncio.wait_for(buffer.flush(), timeout=30)
         assert buffer.size
         assert sent >= 3
         while buffer.size:  # a buffer that is not empty cannot be stopped

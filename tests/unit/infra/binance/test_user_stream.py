@@ -27,7 +27,7 @@ async def say_nothing(_request: Request) -> None:
 
 
 async def take(stream: UserStream, count: int) -> list[str | bytes]:
-    return [await asyncio.wait_for(stream.next_frame(), 5) for _ in range(count)]
+    return [await asyncio.wait_for(stream.next_frame(), 30) for _ in range(count)]
 
 
 async def test_events_around_the_reply_are_not_lost() -> None:

@@ -18,12 +18,12 @@ async def test_a_client_is_pinged_and_cut_when_it_does_not_answer() -> None:
         host, port, *_ = runner.addresses[0]
         async with ClientSession() as session, session.ws_connect(f"http://{host}:{port}/", autoping=False) as socket:
             for _ in range(16):  # twice as long as the silence that is allowed
-                ping = await socket.receive(timeout=5)
+                ping = await socket.receive(timeout=30)
                 assert ping.type is WSMsgType.PING
                 await socket.pong(ping.data)
-            message = await socket.receive(timeout=5)
+            message = await socket.receive(timeout=30)
             while message.type is WSMsgType.PING:
-                message = await socket.receive(timeout=5)
+                message = await socket.receive(timeout=30)
             assert message.type in {WSMsgType.CLOSED, WSMsgType.ERROR}
     finally:
         await runner.cleanup()
