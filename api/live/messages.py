@@ -1,6 +1,7 @@
 """What a live stream says: what has happened, and what the reader must know about the stream itself."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
@@ -11,6 +12,9 @@ TOPICS: Final = ("pnl", "positions", "balances", "trades", "alerts")
 """What can be subscribed to."""
 
 HEARTBEAT: Final = "heartbeat"
+
+PIECE_BYTES: Final = 64 * 1024
+"""About how much is sent at once: what a slow reader has not taken yet stays in messages that all readers share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +68,17 @@ class Message:
         """As a WebSocket tells it."""
         head = json.dumps({"id": self.id or None, "topic": self.topic, "account": self.account or None})
         return f'{head[:-1]}, "data": {self.data.decode()}}}'
+
+
+def server_sent_events(messages: Iterable[Message]) -> Iterator[bytes]:
+    """Messages as they are sent, in as few pieces as may be."""
+    piece: list[bytes] = []
+    size = 0
+    for message in messages:
+        piece.append(message.sse)
+        size += len(message.sse)
+        if size >= PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from api.dependencies import AccountQuery, visible
 from api.live.hub import HEARTBEAT_S, Hub
-from api.live.messages import TOPICS, Message
+from api.live.messages import TOPICS, Message, server_sent_events
 from api.live.subscription import Subscription
 from api.problems import RESPONSES, ProblemError
 from infra.redis.live import place_of
@@ -90,7 +90,8 @@ async def stream_websocket(
 async def _events(hub: Hub, reader: Subscription, last_event_id: str | None) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
     async for messages in _messages(hub, reader, last_event_id):
-        yield b"".join([message.sse for message in messages])
+        for piece in server_sent_events(messages):
+            yield piece
 
 
 async def _tell(socket: WebSocket, hub: Hub, reader: Subscription, last_event_id: str | None) -> None:
@@ -101,7 +102,7 @@ async def _tell(socket: WebSocket, hub: Hub, reader: Subscription, last_event_id
 
 
 async def _messages(hub: Hub, reader: Subscription, last_event_id: str | None) -> AsyncIterator[Sequence[Message]]:
-    """What is told, in the pieces in which it is sent: all that waits at once is one."""
+    """What is told: all that waits, each time."""
     try:
         await hub.join(reader, last_event_id)
         yield [Message.about_stream("hello", resumed_after=last_event_id, heartbeat_seconds=HEARTBEAT_S)]

@@ -15,7 +15,7 @@ import websockets
 
 from api.app import create_app
 from api.live.hub import Hub
-from api.live.messages import Message
+from api.live.messages import PIECE_BYTES, Message, server_sent_events
 from api.live.subscription import EVENTS_MAX, Subscription
 from infra.postgres.migrate import migrate
 from infra.redis.live import STREAM, LiveEntry, LiveFeed
@@ -249,6 +249,16 @@ async def test_a_slow_reader_is_told_the_newest_of_each_state_in_order() -> None
     assert [one.id for one in await reader.take()] == ["998-0", "999-0", "1000-0"]
     reader.close()
     assert await reader.take() == []
+
+
+def test_what_waits_is_sent_in_few_pieces_but_never_much_at_once() -> None:
+    entry = LiveEntry("1-0", "trades", "main", "", b'"' + b"x" * 5_000 + b'"')
+    messages = [Message.of_entry(entry)] * 100
+    pieces = list(server_sent_events(messages))
+    assert b"".join(pieces) == messages[0].sse * 100
+    assert len(pieces) == 8
+    assert max(map(len, pieces)) < PIECE_BYTES + 6_000
+    assert list(server_sent_events(messages[:3])) == [messages[0].sse * 3]
 
 
 async def test_what_is_missed_and_told_meanwhile_comes_once_and_in_order() -> None:
