@@ -4,11 +4,14 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.integration.conftest import database_url, servers
 
 __all__ = ["browser", "database_url", "servers"]
+
+# What is waited for comes at once, unless the machine is busy with something else.
+expect.set_options(timeout=30_000)
 
 FLAGS = (
     "--headless",
