@@ -10,7 +10,7 @@ from portfolio.performance.candles import CANDLES_MAX, TIMEFRAMES_US, Candle, ca
 from portfolio.performance.drawdowns import Drawdown, drawdowns, max_drawdown
 from portfolio.performance.metric import Metric, UndefinedError
 from portfolio.performance.money_weighted import investor_cash_flows, money_weighted_return, roi_percent, xirr
-from portfolio.performance.periods import PERIODS, period_start_time_us
+from portfolio.performance.periods import PERIOD_PATTERN, PERIODS, period_start_time_us
 from portfolio.performance.ratios import (
     calmar_ratio,
     downside_risk,
@@ -40,6 +40,7 @@ __all__ = [
     "DAYS_PER_YEAR",
     "DAY_US",
     "PERIODS",
+    "PERIOD_PATTERN",
     "TIMEFRAMES_US",
     "BucketReturn",
     "Candle",

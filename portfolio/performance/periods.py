@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 PERIODS = ("24h", "7d", "30d", "90d", "1y", "ytd", "all")
 """The periods that are offered; any number of hours, days, weeks or years (of 365 days) is understood."""
 
+PERIOD_PATTERN = r"^(all|ytd|[1-9][0-9]{0,3}[hdwy])$"
+"""What is understood, as a regular expression."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HOUR_US = 3_600_000_000

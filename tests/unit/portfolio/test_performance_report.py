@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -11,6 +12,7 @@ import pytest
 from portfolio.performance import (
     CANDLES_MAX,
     DAY_US,
+    PERIOD_PATTERN,
     PERIODS,
     TIMEFRAMES_US,
     EquityPoint,
@@ -153,6 +155,7 @@ class TestPeriods:
     )
     def test_begins(self, period: str, start: datetime) -> None:
         assert period_start_time_us(period, self.NOW_US) == int(start.timestamp()) * 1_000_000
+        assert re.fullmatch(PERIOD_PATTERN, period)
 
     def test_every_period_on_offer_is_understood(self) -> None:
         assert all(period_start_time_us(period, self.NOW_US) < self.NOW_US for period in PERIODS)
@@ -161,6 +164,7 @@ class TestPeriods:
     def test_refuses_what_is_no_period(self, period: str) -> None:
         with pytest.raises(ValueError, match="use one of 24h"):
             period_start_time_us(period, self.NOW_US)
+        assert not re.fullmatch(PERIOD_PATTERN, period)
 
 
 class TestCandles:
