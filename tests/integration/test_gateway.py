@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,20 +14,17 @@ import redis.asyncio
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
-from infra.exchange.app import ExchangeOptions, running_exchange
-from infra.exchange.security import AccountKey
 from infra.settings import Settings
 from portfolio import TradeCorrection
 from portfolio.events import BalanceReport, Fill, Flow, FlowKind, ValuationPoint
 from portfolio.money import ZERO, exact_arithmetic
 from portfolio.reconciliation import reconcile
 from streams.correcting import Account, append, looking_at
-from streams.creation import ensure_topics
 from streams.gateway.log import open_producer
 from streams.gateway.status import status_key
 from streams.records import AccountEvents, MarksPage, account_events, marks_pages
 from streams.topics import ACCOUNT_EVENTS, MARKS
-from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log, reader
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, own_exchange, read_log, reader
 
 pytestmark = pytest.mark.integration
 
@@ -36,30 +32,14 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def settings(kafka_brokers: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Settings]:
     """An exchange of its own, and an account name that no other test uses."""
-    account = f"account-{secrets.token_hex(4)}"
-    keys = AccountKey(account, "test-key", "test-secret")
-    async with running_exchange(ExchangeOptions(accounts=(keys,))) as url:
-        address = url.removeprefix("http://")
-        settings = Settings(
-            binance_api_key=SecretStr("test-key"),
-            binance_secret_key=SecretStr("test-secret"),
-            binance_rest_url=url,
-            binance_ws_api_url=f"ws://{address}/ws-api/v3",
-            binance_stream_url=f"ws://{address}",
-            kafka_brokers=kafka_brokers,
-            redis_url=SecretStr(redis_url),
-            account=account,
-            balance_sync_interval_s=1.0,
-            valuation_interval_s=2.0,
-            data_dir=tmp_path / "data",
-        )
-        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+    options = {"redis_url": SecretStr(redis_url), "data_dir": tmp_path / "data", "valuation_interval_s": 2.0}
+    async with own_exchange(kafka_brokers, **options) as settings:
         yield settings
 
 
 @pytest.fixture
 async def trader(settings: Settings) -> AsyncIterator[Trader]:
-    trader = Trader(settings.binance_rest_url, settings.account, "test-key", "test-secret")
+    trader = Trader.on_own_exchange(settings)
     yield trader
     await trader.close()
 

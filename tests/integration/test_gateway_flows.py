@@ -1,6 +1,5 @@
 """Whatever moves a balance and is no trade ends in the ledger with its kind, seen live or missed meanwhile."""
 
-import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,19 +12,14 @@ import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
-from infra.exchange.app import ExchangeOptions, running_exchange
-from infra.exchange.security import AccountKey
 from infra.settings import Settings
 from portfolio.book import Book
 from portfolio.events import Flow, FlowKind, Reclassification
 from portfolio.reconciliation import reconcile
-from streams.creation import ensure_topics
 from streams.gateway.status import status_key
-from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, own_exchange, read_log
 
 pytestmark = pytest.mark.integration
-
-KEY, SECRET = "flows-key", "flows-secret"
 
 
 class Operator:
@@ -53,28 +47,14 @@ class Operator:
 
 @pytest.fixture
 async def settings(kafka_brokers: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Settings]:
-    account = f"flows-{secrets.token_hex(4)}"
-    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, KEY, SECRET),))) as url:
-        address = url.removeprefix("http://")
-        settings = Settings(
-            binance_api_key=SecretStr(KEY),
-            binance_secret_key=SecretStr(SECRET),
-            binance_rest_url=url,
-            binance_ws_api_url=f"ws://{address}/ws-api/v3",
-            binance_stream_url=f"ws://{address}",
-            kafka_brokers=kafka_brokers,
-            redis_url=SecretStr(redis_url),
-            account=account,
-            balance_sync_interval_s=1.0,
-            data_dir=tmp_path / "data",
-        )
-        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+    options = {"redis_url": SecretStr(redis_url), "data_dir": tmp_path / "data"}
+    async with own_exchange(kafka_brokers, **options) as settings:
         yield settings
 
 
 @pytest.fixture
 async def trader(settings: Settings) -> AsyncIterator[Trader]:
-    trader = Trader(settings.binance_rest_url, settings.account, KEY, SECRET)
+    trader = Trader.on_own_exchange(settings)
     yield trader
     await trader.close()
 

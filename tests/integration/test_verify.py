@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,17 +16,14 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from infra.exchange.app import ExchangeOptions, running_exchange
-from infra.exchange.security import AccountKey
 from infra.postgres.migrate import migrate
 from infra.settings import Settings
 from portfolio import Book, FlowKind, amount, decode_book, encode_book, exact_arithmetic, plain
 from streams.account_log import partition_of
-from streams.creation import ensure_topics
 from streams.log_reader import open_log
 from streams.topics import BOOKS_CHANGELOG
 from streams.verification import read_tables
-from tests.support.gateway import GatewayProcess, Trader, environment_of, eventually, holdings
+from tests.support.gateway import GatewayProcess, Trader, environment_of, eventually, holdings, own_exchange
 from tests.support.stack import Servers
 from tests.support.worker import Worker, producing
 
@@ -56,7 +52,7 @@ class Live:
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self.settings = settings
-        self.trader = Trader(settings.binance_rest_url, settings.account, "test-key", "test-secret")
+        self.trader = Trader.on_own_exchange(settings)
         self.gateway = GatewayProcess(settings, directory / "gateway.log")
         self.environment = environment_of(settings) | {"DATABASE_URL": settings.database_dsn}
         self.worker = Worker(settings.brokers, directory / "w1", self.environment)
@@ -111,24 +107,12 @@ class Live:
 
 @pytest.fixture
 async def live(own_brokers: str, database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Live]:
-    account = f"verify-{secrets.token_hex(4)}"
-    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, "test-key", "test-secret"),))) as url:
-        address = url.removeprefix("http://")
-        settings = Settings(
-            binance_api_key=SecretStr("test-key"),
-            binance_secret_key=SecretStr("test-secret"),
-            binance_rest_url=url,
-            binance_ws_api_url=f"ws://{address}/ws-api/v3",
-            binance_stream_url=f"ws://{address}",
-            kafka_brokers=own_brokers,
-            database_url=SecretStr(database_url),
-            redis_url=SecretStr(redis_url),
-            account=account,
-            balance_sync_interval_s=2.0,
-            data_dir=tmp_path / "data",
-            _env_file=None,
-        )
-        await ensure_topics(settings, on_wait=print, timeout_s=30)
+    options = {
+        "database_url": SecretStr(database_url),
+        "redis_url": SecretStr(redis_url),
+        "data_dir": tmp_path / "data",
+    }
+    async with own_exchange(own_brokers, balance_sync_interval_s=2.0, _env_file=None, **options) as settings:
         await migrate(database_url)
         running = Live(settings, tmp_path)
         try:

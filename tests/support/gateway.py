@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import secrets
 import signal
 import sys
 import time
@@ -11,17 +12,43 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
 
+from infra.exchange.app import ExchangeOptions, running_exchange
+from infra.exchange.security import AccountKey
 from infra.settings import Settings
 from portfolio.book import Book, new_book
 from portfolio.ledger import Outcome, fold
+from streams.creation import ensure_topics
 from streams.records import AccountEvents, UnreadableRecord, account_events
 from streams.topics import ACCOUNT_EVENTS
+
+_KEY, _SECRET = "test-key", "test-secret"
+
+
+@asynccontextmanager
+async def own_exchange(kafka_brokers: str, **more: Any) -> AsyncIterator[Settings]:
+    """A simulated exchange, topics, and the settings to follow its one account, whose name no other test uses."""
+    account = f"account-{secrets.token_hex(4)}"
+    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, _KEY, _SECRET),))) as url:
+        address = url.removeprefix("http://")
+        settings = Settings(
+            binance_api_key=SecretStr(_KEY),
+            binance_secret_key=SecretStr(_SECRET),
+            binance_rest_url=url,
+            binance_ws_api_url=f"ws://{address}/ws-api/v3",
+            binance_stream_url=f"ws://{address}",
+            kafka_brokers=kafka_brokers,
+            account=account,
+            **{"balance_sync_interval_s": 1.0} | more,
+        )
+        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+        yield settings
 
 
 class Trader:
@@ -30,6 +57,11 @@ class Trader:
     def __init__(self, url: str, account: str, key: str, secret: str) -> None:
         self._account, self._secret = account, secret
         self._http = httpx.AsyncClient(base_url=url, headers={"X-MBX-APIKEY": key}, timeout=10)
+
+    @classmethod
+    def on_own_exchange(cls, settings: Settings) -> Self:
+        """A trader for the account of `own_exchange`."""
+        return cls(settings.binance_rest_url, settings.account, _KEY, _SECRET)
 
     async def close(self) -> None:
         await self._http.aclose()
