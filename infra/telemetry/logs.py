@@ -20,6 +20,7 @@ from opentelemetry import trace
 
 from infra.hiding import without_secrets
 from infra.settings import Settings
+from infra.telemetry.repeats import RepeatFilter
 
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -109,7 +110,8 @@ def logging_config(settings: Settings, process: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"service": formatter},
-        "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "service"}},
+        "filters": {"repeats": {"()": RepeatFilter}},
+        "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "service", "filters": ["repeats"]}},
     }
 
 
