@@ -26,13 +26,15 @@ from streams.creation import ensure_topics
 from streams.records import pnl_records
 from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
 from tests.support.stack import bring_up, embedded_kafka, embedded_postgres
-from tests.support.worker import Worker, assert_equals_pure_fold, read_all, until_done
+from tests.support.worker import Worker, assert_equals_pure_fold, fill, produce, read_all, record, until_done
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 OUTAGE_S = 120.0
 ORDERS_EVERY_S = 0.1
 GROWTH_MIB_MAX = 120
+EXPIRES_S = 10
+BACKLOG = 3_200
 
 
 class Memory:
@@ -178,6 +180,51 @@ async def test_kafka_away_under_trade_load(
 
     measured(f"Kafka away for {OUTAGE_S:.0f} s at {orders} orders: caught up in {caught_up_s:.1f} s; {memory}")
     assert memory.growth < GROWTH_MIB_MAX
+
+
+async def test_a_worker_whose_changelog_entries_expire_stops_and_its_successor_reads_the_records_again(
+    settings: Settings,
+    kafka: EmbeddedKafka,
+    postgres: EmbeddedPostgres,
+    tmp_path: Path,
+    measured: Callable[[str], None],
+) -> None:
+    """Kafka away for longer than the producer keeps a record: 300 s, here ten.
+
+    What the next record is folded into might not be in the changelog, so the worker does not go on.
+    """
+    accounts = [f"expires{number}" for number in range(16)]
+    records = [(name, record(name, fill(number))) for number in range(1, BACKLOG // 16 + 1) for name in accounts]
+    await produce(settings.brokers, records)
+    environment = {"DATABASE_URL": settings.database_dsn, "PRODUCER_REQUEST_TIMEOUT": str(EXPIRES_S)}
+    worker = Worker(settings.brokers, tmp_path / "w1", environment).start()
+    try:
+        await eventually(lambda: _has_told(settings, BACKLOG // 20), timeout_s=90, what=worker.log)
+        kafka.process.stop()
+        away = time.monotonic()
+        exit_code = await asyncio.to_thread(worker.wait, 120)
+        stopped_s = time.monotonic() - away
+        assert exit_code != 0
+        assert "did not reach its changelog: stopping" in worker.log(), worker.log()[-4_000:]
+
+        await asyncio.to_thread(bring_up, kafka)
+        told_before = len(await read_all(settings.brokers, topics.JOURNAL.name))
+        assert told_before < BACKLOG, "it was done before Kafka went away"
+        worker.start()
+        await until_done(settings.brokers, [worker])
+        await assert_equals_pure_fold(settings.brokers)
+        await eventually(lambda: _has_fills(postgres.address, len(records)), timeout_s=120, what=worker.log)
+        told = len(await read_all(settings.brokers, topics.JOURNAL.name))
+        measured(
+            f"Kafka away, records expire after {EXPIRES_S} s: the worker was gone after {stopped_s:.0f} s; its "
+            f"successor told {told - len(records)} of {len(records)} records once more, booked none twice"
+        )
+    finally:
+        worker.kill()
+
+
+async def _has_told(settings: Settings, count: int) -> bool:
+    return len(await read_all(settings.brokers, topics.JOURNAL.name)) >= count
 
 
 async def _has_records(settings: Settings, count: int) -> bool:
