@@ -20,7 +20,8 @@ from portfolio.events import FillKey, FlowKind, fill_key
 from streams.correcting import Account, ByHand, append, looking_at
 
 _FIRST_S: Final = (2.0, 10.0)
-_PAUSE_S: Final = (30.0, 90.0)
+_PAUSE_S: Final = (120.0, 300.0)
+"""Each correction of a trade makes its account anew from that trade on: tens of seconds for ten thousand fills."""
 _AGAIN_S: Final = 2.0
 _COST_MAX: Final = 500
 _KINDS: Final = (FlowKind.AIRDROP, FlowKind.REBATE, FlowKind.UNCLASSIFIED)
@@ -83,13 +84,13 @@ class Corrector:
             self._as_they_came |= {fill_key(fill): fill for fill in (cancelled, dearer)}
             yield self._trade_correction(cancelled, None)
             yield self._trade_correction(dearer, replace(dearer, price=dearer.price + 1, quote_quantity=None))
-        held = sorted(asset for asset, holding in account.book.holdings.items() if holding.quantity > 0)
-        if held:
+        if account.book.holdings:
+            # Of what was sold: it is booked whatever is held by then, and after whatever correction.
             yield CostAdjustment(
                 **self._signed(),
-                asset=self._dice.choice(held),
+                asset=self._dice.choice(sorted(account.book.holdings)),
                 amount=amount(str(self._dice.randint(1, _COST_MAX))),
-                target=self._dice.choice(list(CostTarget)),
+                target=CostTarget.REALIZED,
             )
         if account.book.flows:
             flow_id = self._dice.choice(sorted(account.book.flows))
