@@ -32,7 +32,7 @@ def doctor(
     from infra.doctor.findings import Verdict, has_failed, run_checks
     from infra.doctor.machine import check_disk, check_postgres, check_redis, check_versions
     from infra.settings import load_settings
-    from streams.doctor import check_kafka
+    from streams.doctor import check_journal, check_kafka
 
     # What clients log while a part is down is in the findings.
     logging.disable(logging.CRITICAL)
@@ -40,6 +40,7 @@ def doctor(
         ("binance", check_exchange),
         ("kafka", check_kafka),
         ("postgres", check_postgres),
+        ("journal", check_journal),
         ("redis", check_redis),
         ("disk", check_disk),
         ("versions", check_versions),

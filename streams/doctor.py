@@ -1,4 +1,4 @@
-"""The check of Kafka: reachable, and the topics are there with the right number of partitions. It only reads."""
+"""The checks of Kafka: reachable, the topics right, the journal whole for Postgres. They only read."""
 
 from typing import Final
 
@@ -6,8 +6,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from infra.doctor.findings import Finding, Verdict
+from infra.postgres.errors import DatabaseError
 from infra.settings import Settings
 from streams.connection import client_options
+from streams.journal_gaps import look_for_gaps
 from streams.topics import TOPICS, Partitions
 
 _TIMEOUT_MS: Final = 5_000
@@ -33,6 +35,19 @@ async def check_kafka(settings: Settings) -> list[Finding]:
     brokers = len(cluster["brokers"])
     seen = f"{settings.brokers} answers, cluster {cluster['cluster_id']} with {brokers} broker{'s'[: brokers - 1]}"
     return [Finding("kafka", Verdict.OK, seen), judge_topics(topics, settings.partitions)]
+
+
+async def check_journal(settings: Settings) -> list[Finding]:
+    """Check that the journal still has all that Postgres lacks; where either is away, their own checks say so."""
+    try:
+        gaps = await look_for_gaps(settings)
+    except (DatabaseError, KafkaError, OSError):
+        return []
+    if not gaps:
+        return [Finding("journal", Verdict.OK, "it has all that Postgres lacks")]
+    lacks = ", ".join(f"[{gap.partition}] {gap.next_offset} to {gap.beginning - 1}" for gap in gaps)
+    seen = f"records that Postgres lacks were not kept, and their accounts stand still there: {lacks}"
+    return [Finding("journal", Verdict.FAIL, seen, "Run `portfolio rebuild`; the sink then goes on by itself")]
 
 
 def judge_topics(found: dict[str, int], partitions: int) -> Finding:

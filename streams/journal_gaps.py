@@ -52,6 +52,8 @@ async def look_for_gaps(settings: Settings) -> dict[Gap, int]:
     async with Writer(settings.database_dsn) as writer:
         next_offsets = await writer.next_offsets(JOURNAL.name)
     async with reading(settings) as consumer:
+        if JOURNAL.name not in await consumer.topics():
+            return {}
         beginnings = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
     gaps = find_gaps(next_offsets, {tp.partition: first for tp, first in beginnings.items()})

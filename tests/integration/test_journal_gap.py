@@ -18,11 +18,13 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from api.app import create_app
+from infra.doctor.findings import Verdict
 from infra.postgres.migrate import migrate
 from infra.settings import Settings
 from streams import topics
 from streams.account_log import partition_of
 from streams.creation import ensure_topics
+from streams.doctor import check_journal
 from streams.reading import reading
 from tests.support.stack import Servers
 from tests.support.worker import Worker, fill, produce, record, until_done
@@ -169,6 +171,8 @@ async def test_the_sink_stands_still_before_a_gap_says_so_and_goes_on_after_a_re
 
         await until(says_what_to_do, worker)
         assert (await status(BUSY))["sync_status"] == "stale"
+        (finding,) = await check_journal(settings)
+        assert (finding.verdict, f"[{home}] 2 to " in finding.seen) == (Verdict.FAIL, True), finding
 
         (rebuilt,) = json.loads(await portfolio(settings, "rebuild", "--account", BUSY, "--json"))
         assert rebuilt["result"] == "completed"
@@ -182,5 +186,6 @@ async def test_the_sink_stands_still_before_a_gap_says_so_and_goes_on_after_a_re
         await until_false(says_what_to_do, worker)
     for report in json.loads(await portfolio(settings, "verify", "--offline", "--json")):
         assert report["compared"] == ["tables, up to date", "postgres, up to date"]
+    assert [finding.verdict for finding in await check_journal(settings)] == [Verdict.OK]
     assert "the sink goes on" not in await portfolio(settings, "rebuild")
     worker.stop(60)
