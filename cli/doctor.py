@@ -17,9 +17,9 @@ def doctor(
     """Check everything that the service needs, and say what to do. It only reads.
 
     The exchange (reachable, clock, market streams, request weight), for each account of portfolio.toml its key, what
-    the key may do and whether user data come, Kafka and its topics, Postgres and its schema, Redis, disk, versions.
-    What is down does not keep the rest from being checked. The exit code is 1 when a check fails, 0 when there are only
-    warnings.
+    the key may do and whether user data come, Kafka and its topics, Postgres and its schema, whether
+    the journal has what Postgres lacks, Redis, disk, versions. What is down does not keep the rest from being checked.
+    The exit code is 1 when a check fails, 0 when there are only warnings.
 
     Example: portfolio doctor --json
     """
