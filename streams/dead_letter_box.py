@@ -24,7 +24,9 @@ _POLL_MS = 500
 _WINDOW = 2_000
 """Letters that are looked at in one go, from the end."""
 _BATCH = 500
-"""Records that are on their way to the brokers at once."""
+"""Records that are on their way to the brokers at once, at most."""
+_BATCH_BYTES = 32 * 1024 * 1024
+"""Their values together, about: a letter may have 8 MiB."""
 _ID = re.compile(r"(?P<topic>[^:]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 _ORIGINS = {spec.name: spec for spec in TOPICS}
 
@@ -203,13 +205,16 @@ class Retry:
         async with _box(settings) as box, _producer(settings) as producer:
             first, end = wanted.narrow(*await box.offsets())
             batch: list[KeptLetter] = []
+            size = 0
             async for kept in box.read(first, end):
                 if not wanted.includes(kept.letter):
                     continue
                 batch.append(kept)
-                if len(batch) >= _BATCH:
+                size += len(kept.letter.value or b"")
+                if len(batch) >= _BATCH or size >= _BATCH_BYTES:
                     await self._publish(producer, batch)
                     batch.clear()
+                    size = 0
                     on_progress(kept.id.offset + 1 - first, end - first)
             await self._publish(producer, batch)
 
