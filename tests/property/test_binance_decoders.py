@@ -1,8 +1,6 @@
 """Every event that Binance documents is understood; whatever else comes is refused by name, and does no harm."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,8 @@ from infra.binance.decoder import (
 )
 from portfolio.events import ExecutionKind
 from tests.support.binance_decoders import CATALOGUE, decode_everywhere, documented
+from tests.support.fuzzing import fuzz
 
-ROOT = Path(__file__).parents[2]
-FUZZER = "tests/property/fuzz_binance_decoders.py"
 EVENTS, CONDITIONAL_FIELDS = documented()
 REPORT = next(sample["event"] for sample in EVENTS if sample["event"]["e"] == "executionReport")
 EXECUTION_TYPES = ("NEW", "CANCELED", "REPLACED", "REJECTED", "TRADE", "EXPIRED", "TRADE_PREVENTION")
@@ -150,15 +147,4 @@ def test_only_the_documented_errors_leave_a_decoder_long(data: bytes) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_fuzzer_that_follows_the_branches_finds_no_other_error(tmp_path: Path) -> None:
-    for number, sample in enumerate(SAMPLES):
-        (tmp_path / f"sample-{number}").write_bytes(sample)
-    done = subprocess.run(
-        [sys.executable, FUZZER, str(tmp_path), "-runs=100000", "-seed=7", "-max_len=2048", "-max_total_time=240"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done" in done.stderr
+    fuzz("fuzz_binance_decoders.py", SAMPLES, tmp_path, runs=100_000, length_max=2048)

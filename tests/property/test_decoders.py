@@ -1,8 +1,6 @@
 """Whatever bytes come in, a decoder answers or raises the error that it names; anything else would stop a worker."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +26,8 @@ from streams.account_log import Applied, apply_record
 from streams.executions.records import ExecutionRecord, execution_records
 from streams.records import DeadLetter, MarksPage, dead_letters, marks_pages
 from tests.support.decoders import ACCOUNT, HOME, PARTITIONS, decode_everywhere
+from tests.support.fuzzing import fuzz
 from tests.support.worker import TIME_US, fill, record
-
-ROOT = Path(__file__).parents[2]
-FUZZER = "tests/property/fuzz_decoders.py"
 
 EVENTS = (
     fill(1),
@@ -146,17 +142,4 @@ def test_only_the_named_errors_leave_a_decoder_long(data: bytes) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_fuzzer_that_follows_the_branches_finds_no_other_error(tmp_path: Path) -> None:
-    for number, sample in enumerate(SAMPLES):
-        (tmp_path / f"sample-{number}").write_bytes(sample)
-
-    done = subprocess.run(
-        [sys.executable, FUZZER, str(tmp_path), "-runs=20000", "-seed=7", "-max_len=4096", "-max_total_time=240"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done" in done.stderr
+    fuzz("fuzz_decoders.py", SAMPLES, tmp_path, runs=20_000, length_max=4096)
