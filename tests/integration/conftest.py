@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 import redis.asyncio
 
+from infra.settings import Settings
+from streams.creation import ensure_topics
 from tests.support.stack import Servers
 
 
@@ -23,6 +25,20 @@ def servers() -> Iterator[Servers]:
 def kafka_brokers(servers: Servers) -> str:
     """A broker for all tests: take topic and group names that no other test uses."""
     return servers.kafka_brokers
+
+
+@pytest.fixture(scope="module")
+def own_brokers() -> Iterator[str]:
+    """A broker that no other module uses, without topics: those of the service have fixed names."""
+    with Servers() as servers:
+        yield servers.kafka_brokers
+
+
+@pytest.fixture
+async def brokers(own_brokers: str) -> str:
+    """A broker that no other module uses, with the topics of the service."""
+    await ensure_topics(Settings(kafka_brokers=own_brokers), on_wait=print, timeout_s=30)
+    return own_brokers
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -20,7 +20,6 @@ from portfolio.snapshots import LedgerUpdate
 from streams import topics
 from streams.creation import ensure_topics
 from tests.support.journal import sample_account
-from tests.support.stack import Servers
 from tests.support.worker import Worker, assert_equals_pure_fold, fill, produce, record, until_done
 
 pytestmark = pytest.mark.integration
@@ -78,13 +77,6 @@ def test_a_backup_that_cannot_be_made_or_read_changes_nothing(database_url: str,
     with pytest.raises(RemediableError, match="pg_dump did not do it"):
         dump("postgresql://portfolio@127.0.0.1:1/none", tmp_path / "backup")
     assert not (tmp_path / "backup").exists()
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from streams import topics
 from streams.account_log import partition_of
 from streams.creation import ensure_topics
 from streams.records import DeadLetter, dead_letters, journal_records, marks_pages
-from tests.support.stack import Servers
 from tests.support.worker import (
     TIME_US,
     Worker,
@@ -43,13 +42,6 @@ POISON = 100_000
 RUN_MAX = 64
 """Letters that may be on their way when a worker dies."""
 GROWTH_MIB_MAX = 100
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.fixture(scope="module")

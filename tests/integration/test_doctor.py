@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from infra.postgres.migrate import migrate
 from infra.settings import Settings
 from streams.creation import ensure_topics
 from streams.doctor import check_kafka
-from tests.support.stack import Servers
 
 pytestmark = pytest.mark.integration
 
@@ -39,13 +38,6 @@ CHECKS = [
     ("disk", check_disk),
     ("versions", check_versions),
 ]
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that has no topics yet."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.fixture

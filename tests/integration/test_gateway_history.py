@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import signal
 import time
 from pathlib import Path
@@ -12,14 +11,10 @@ import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
-from infra.exchange.app import ExchangeOptions, running_exchange
-from infra.exchange.security import AccountKey
-from infra.settings import Settings
 from portfolio.events import Fill
 from portfolio.reconciliation import reconcile
-from streams.creation import ensure_topics
 from streams.gateway.status import status_key
-from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, own_exchange, read_log
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1_800)]
 
@@ -44,29 +39,16 @@ async def make_history(url: str, account: str) -> None:
 async def test_a_long_history_is_brought_over_once_through_a_kill_in_its_middle(
     kafka_brokers: str, redis_url: str, tmp_path: Path
 ) -> None:
-    account = f"history-{secrets.token_hex(4)}"
-    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, "a-key", "a-secret"),))) as url:
-        address = url.removeprefix("http://")
-        settings = Settings(
-            binance_api_key=SecretStr("a-key"),
-            binance_secret_key=SecretStr("a-secret"),
-            binance_rest_url=url,
-            binance_ws_api_url=f"ws://{address}/ws-api/v3",
-            binance_stream_url=f"ws://{address}",
-            kafka_brokers=kafka_brokers,
-            redis_url=SecretStr(redis_url),
-            account=account,
-            data_dir=tmp_path / "data",
-        )
-        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
-        await make_history(url, account)
-        trader = Trader(url, account, "a-key", "a-secret")
+    options = {"redis_url": SecretStr(redis_url), "data_dir": tmp_path / "data", "balance_sync_interval_s": 30.0}
+    async with own_exchange(kafka_brokers, **options) as settings:
+        await make_history(settings.binance_rest_url, settings.account)
+        trader = Trader.on_own_exchange(settings)
         gateway = GatewayProcess(settings, tmp_path / "gateway.log")
         seen: dict[str, int] = {"": 0}
 
         async def has_read(count: int) -> bool:
             async with redis.asyncio.from_url(settings.redis_dsn, decode_responses=True) as client:
-                told = await client.hgetall(status_key(account))
+                told = await client.hgetall(status_key(settings.account))
             phase = str(told.get("backfill_phase", ""))
             seen[phase] = max(seen.get(phase, 0), int(told.get("backfill_events", 0)))
             return seen.get("reading", 0) >= count or (count == ORDERS and told.get("state") == "live")
@@ -77,7 +59,7 @@ async def test_a_long_history_is_brought_over_once_through_a_kill_in_its_middle(
             await gateway.stop(signal.SIGKILL)
             kept = seen.pop("reading")
             async with redis.asyncio.from_url(settings.redis_dsn) as client:
-                await client.delete(status_key(account))
+                await client.delete(status_key(settings.account))
 
             started_s = time.monotonic()
             await gateway.start()
@@ -97,7 +79,7 @@ async def test_a_long_history_is_brought_over_once_through_a_kill_in_its_middle(
             assert holdings(book) == await trader.totals()
             assert not reconcile(book)
             assert not [outcome for outcome in outcomes if outcome.conflicts or outcome.duplicates]
-            async with httpx.AsyncClient(base_url=url) as http:
+            async with httpx.AsyncClient(base_url=settings.binance_rest_url) as http:
                 weights = (await http.get("/operator/limits")).json()["api"]["127.0.0.1"]
             log.info("weight of a minute: %s of %s", weights["most_used"], weights["limit"])
             assert weights["refused"] == {}

@@ -26,7 +26,6 @@ from streams.account_log import partition_of
 from streams.creation import ensure_topics
 from streams.doctor import check_journal
 from streams.reading import reading
-from tests.support.stack import Servers
 from tests.support.worker import Worker, fill, produce, record, until_done
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -35,13 +34,6 @@ PARTITIONS = 8
 PATIENCE_S = 120.0
 BUSY, QUIET, ELSEWHERE = "gap2", "quiet4", "elsewhere"
 """Two accounts of one partition, and one of another."""
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,10 @@ from typing import NamedTuple
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.settings import Settings
 from portfolio import LogPosition, encode_book
 from streams import topics
 from streams.account_log import partition_of
-from streams.creation import ensure_topics
 from streams.records import journal_records
-from tests.support.stack import Servers
 from tests.support.worker import (
     Worker,
     assert_equals_pure_fold,
@@ -40,19 +37,6 @@ PARTITIONS = 8
 EVENTS = topics.ACCOUNT_EVENTS.name
 SILENCE_MAX_S = 30.0
 STOP_MAX_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
-
-
-@pytest.fixture
-async def brokers(own_brokers: str) -> str:
-    await ensure_topics(Settings(kafka_brokers=own_brokers), on_wait=print, timeout_s=30)
-    return own_brokers
 
 
 @pytest.fixture

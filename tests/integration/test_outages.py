@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import secrets
 import signal
 import tempfile
 import time
@@ -17,14 +16,11 @@ from pydantic import SecretStr
 
 from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
-from infra.exchange.app import ExchangeOptions, running_exchange
-from infra.exchange.security import AccountKey
 from infra.postgres.migrate import migrate
 from infra.settings import Settings
 from streams import topics
-from streams.creation import ensure_topics
 from streams.records import pnl_records
-from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, read_log
+from tests.support.gateway import GatewayProcess, Trader, eventually, folded, holdings, own_exchange, read_log
 from tests.support.stack import bring_up, embedded_kafka, embedded_postgres
 from tests.support.worker import Worker, assert_equals_pure_fold, fill, produce, read_all, record, until_done
 
@@ -82,29 +78,15 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 async def settings(kafka: EmbeddedKafka, postgres: EmbeddedPostgres) -> AsyncIterator[Settings]:
-    account = f"account-{secrets.token_hex(4)}"
-    async with running_exchange(ExchangeOptions(accounts=(AccountKey(account, "test-key", "test-secret"),))) as url:
-        address = url.removeprefix("http://")
-        settings = Settings(
-            binance_api_key=SecretStr("test-key"),
-            binance_secret_key=SecretStr("test-secret"),
-            binance_rest_url=url,
-            binance_ws_api_url=f"ws://{address}/ws-api/v3",
-            binance_stream_url=f"ws://{address}",
-            kafka_brokers=kafka.address,
-            database_url=SecretStr(postgres.address),
-            redis_url=SecretStr("redis://127.0.0.1:1/0"),
-            account=account,
-            balance_sync_interval_s=5.0,
-        )
-        await ensure_topics(settings, on_wait=lambda _line: None, timeout_s=30)
+    options = {"database_url": SecretStr(postgres.address), "redis_url": SecretStr("redis://127.0.0.1:1/0")}
+    async with own_exchange(kafka.address, balance_sync_interval_s=5.0, **options) as settings:
         await migrate(postgres.address)
         yield settings
 
 
 @pytest.fixture
 async def trader(settings: Settings) -> AsyncIterator[Trader]:
-    trader = Trader(settings.binance_rest_url, settings.account, "test-key", "test-secret")
+    trader = Trader.on_own_exchange(settings)
     yield trader
     await trader.close()
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,16 +17,8 @@ from infra.settings import Settings
 from streams.creation import TopicState, ensure_topics
 from streams.topics import ACCOUNT_EVENTS, JOURNAL, TOPICS, Partitions, TopicSpec
 from tests.support.gateway import eventually
-from tests.support.stack import Servers
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that has no topics yet."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 async def test_topics_are_created_once_and_then_reported(own_brokers: str) -> None:

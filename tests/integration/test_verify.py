@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,19 +24,11 @@ from streams.log_reader import open_log
 from streams.topics import BOOKS_CHANGELOG
 from streams.verification import read_tables
 from tests.support.gateway import GatewayProcess, Trader, environment_of, eventually, holdings, own_exchange
-from tests.support.stack import Servers
 from tests.support.worker import Worker, producing
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 PATIENCE_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 class Said(NamedTuple):

@@ -3,22 +3,19 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec.structs import replace
 
-from infra.settings import Settings
 from portfolio import BalanceReport, Flow, FlowKind, LogPosition, Side, amount, decode_book, encode_book
 from portfolio.events import Balance
 from streams import topics
 from streams.account_log import partition_of
-from streams.creation import ensure_topics
 from streams.dead_letters import KEPT_BYTES_MAX
 from streams.records import balance_records, position_records
-from tests.support.stack import Servers
 from tests.support.worker import (
     TIME_US,
     Worker,
@@ -38,19 +35,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PARTITIONS = 8
 EVENTS = topics.ACCOUNT_EVENTS.name
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
-
-
-@pytest.fixture
-async def brokers(own_brokers: str) -> str:
-    await ensure_topics(Settings(kafka_brokers=own_brokers), on_wait=print, timeout_s=30)
-    return own_brokers
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,11 @@ from streams.account_log import partition_of
 from streams.creation import ensure_topics
 from streams.log_reader import open_log
 from streams.tables import is_older
-from tests.support.stack import Servers
 from tests.support.worker import Worker, fill, produce, read_all, record, until_done
 
 pytestmark = pytest.mark.integration
 
 PARTITIONS = 8
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from streams import topics
 from streams.creation import ensure_topics
 from streams.mark_cache import marks_key
 from streams.records import MarksPage, PnlRecord, marks_pages, pnl_records
-from tests.support.stack import Servers
 from tests.support.worker import (
     TIME_US,
     Worker,
@@ -34,13 +33,6 @@ pytestmark = pytest.mark.integration
 
 PARTITIONS = 8
 RATES = {"BTC": Decimal("65432.123456789"), "BNB": Decimal("320.5")}
-
-
-@pytest.fixture(scope="module")
-def own_brokers() -> Iterator[str]:
-    """A broker that no other module uses: the worker's topics have fixed names."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
 
 
 @pytest.fixture
