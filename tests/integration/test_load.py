@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from infra.postgres.migrate import migrate
 from infra.postgres.writer import Writer
+from infra.redis.live import LiveEntry, LiveFeed
 from streams.live import LiveTeller
 from tests.integration.test_api import LIVE_US, store
 from tests.integration.test_api_process import answer, api, free_port
@@ -96,6 +97,44 @@ async def test_500_streams_and_1000_requests_a_second_hold_for_a_minute(database
     assert told["streams"]["held"] == 500
     # Something is told each second, and by a machine in a hurry not much less often.
     assert told["streams"]["messages"] >= 500 * 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_readers_that_never_read_cost_no_more_the_longer_they_stay(
+    database_url: str, redis_url: str, measured: Callable[[str], None]
+) -> None:
+    await migrate(database_url)
+    port = free_port()
+    feed = LiveFeed(redis_url)
+    trades = [LiveEntry(id="", topic="trades", account="main", key="", data=b'"' + b"x" * 3_000 + b'"')] * 3_000
+    servers = {"DATABASE_URL": database_url, "DATABASE_READ_URL": database_url, "REDIS_URL": redis_url}
+    async with (
+        api("--port", str(port), **servers) as process,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await answer(client, "/health/live")).status_code == 200
+        sleepers = [await asyncio.open_connection("127.0.0.1", port, limit=1) for _ in range(200)]
+        for _, writer in sleepers:
+            writer.write(b"GET /portfolio/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        memory = psutil.Process(process.pid)
+        mebibytes = []
+        async with client.stream("GET", "/portfolio/stream", timeout=60) as awake:
+            lines = awake.aiter_lines()
+            await anext(lines)
+            for _ in range(8):
+                await feed.add(trades)
+                seen = 0
+                while seen < len(trades):
+                    seen += (await anext(lines)).startswith("event: trades")
+                mebibytes.append(memory.memory_info().rss / 2**20)
+        for _, writer in sleepers:
+            writer.close()
+    await feed.close()
+    measured(
+        f"API with 200 readers that never read, after each 3,000 messages of 3 kB: {[round(m) for m in mebibytes]} MiB"
+    )
+    assert mebibytes[-1] - mebibytes[3] < 20
 
 
 async def test_what_fails_is_counted_and_ends_with_an_error(redis_url: str) -> None:
