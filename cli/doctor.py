@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from infra.settings import Settings
 
 
 def doctor(
@@ -28,6 +25,7 @@ def doctor(
     from rich.table import Table
     from rich.text import Text
 
+    from cli.pipeline import settings_as_started
     from infra.doctor.exchange import check_exchange
     from infra.doctor.findings import Verdict, has_failed, run_checks
     from infra.doctor.machine import check_disk, check_postgres, check_redis, check_versions
@@ -45,7 +43,7 @@ def doctor(
         ("disk", check_disk),
         ("versions", check_versions),
     ]
-    findings = asyncio.run(run_checks(_as_started(load_settings()), checks))
+    findings = asyncio.run(run_checks(settings_as_started(load_settings()), checks))
     failed = has_failed(findings)
     if json:
         answer = {"ok": not failed, "findings": findings}
@@ -62,17 +60,3 @@ def doctor(
             table.add_row(verdict, finding.check, Text(finding.seen + remedy))
         Console().print(table)
     raise typer.Exit(int(failed))
-
-
-def _as_started(settings: "Settings") -> "Settings":
-    """The settings of what `portfolio up` runs here: without keys, that is the simulated exchange."""
-    from cli.pipeline import simulated_exchange, with_simulated_exchange
-    from infra.embedded.data_directory import holds_simulated_account
-    from infra.portfolio_file import load_portfolio_file
-
-    if load_portfolio_file(settings).accounts:
-        return with_simulated_exchange(settings)
-    if settings.follows_real_binance or not holds_simulated_account(settings.data_dir.expanduser()):
-        return settings
-    simulated = {name.lower(): value for name, value in simulated_exchange(settings).items()}
-    return type(settings).model_validate(settings.model_dump() | simulated)

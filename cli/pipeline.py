@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from infra.embedded.children import Child, ListeningPort, Task
+from infra.embedded.data_directory import holds_simulated_account
 from infra.embedded.downloads import MAVEN_CENTRAL, Downloader
 from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
@@ -227,6 +228,16 @@ def with_simulated_exchange(settings: Settings) -> Settings:
         if name in Settings.model_fields and getattr(settings, name) == Settings.model_fields[name].default
     }
     return settings.model_copy(update=unset)
+
+
+def settings_as_started(settings: Settings) -> Settings:
+    """The settings of what `portfolio up` runs on this machine: without keys, that is the simulated exchange."""
+    if load_portfolio_file(settings).accounts:
+        return with_simulated_exchange(settings)
+    if settings.follows_real_binance or not holds_simulated_account(settings.data_dir.expanduser()):
+        return settings
+    simulated = {name.lower(): value for name, value in simulated_exchange(settings).items()}
+    return Settings.model_validate(settings.model_dump() | simulated)
 
 
 def _answers(url: str) -> bool:

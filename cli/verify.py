@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.pipeline import settings_as_started
 from infra.binance.errors import RequestRefused
 from infra.binance.rest import BinanceRest
 from infra.errors import RemediableError
@@ -38,7 +39,7 @@ def verify(
     Example: portfolio verify; portfolio verify --account main --json
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    settings = load_settings()
+    settings = settings_as_started(load_settings())
     try:
         reports = asyncio.run(_verify(settings, account or [], offline=offline))
     except DatabaseError as error:

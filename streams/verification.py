@@ -142,7 +142,7 @@ async def verify_account(
     compared = [
         f"tables, {_behind(folds.tables_offset, last)}",
         f"postgres, {_behind(None if stored is None else stored.log_offset, last)}",
-        *(["exchange"] if exchange is not None else []),
+        "exchange" if exchange is not None else "exchange, not asked",
     ]
     return Report(account, 0 if book is None else book.sequence, last, compared, differences)
 
