@@ -237,7 +237,8 @@ def settings_as_started(settings: Settings) -> Settings:
     if settings.follows_real_binance or not holds_simulated_account(settings.data_dir.expanduser()):
         return settings
     simulated = {name.lower(): value for name, value in simulated_exchange(settings).items()}
-    return Settings.model_validate(settings.model_dump() | simulated)
+    # What nobody set stays unset: a portfolio.toml that was asked for must be there.
+    return Settings.model_validate(settings.model_dump(exclude_unset=True) | simulated)
 
 
 def _answers(url: str) -> bool:

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.pipeline import Options, Pipeline, api_url, with_simulated_exchange
+from cli.pipeline import Options, Pipeline, api_url, settings_as_started, with_simulated_exchange
 from infra.embedded.children import Child, Task
+from infra.embedded.data_directory import require_same_account
 from infra.embedded.servers import Directories, Part
+from infra.portfolio_file import load_accounts
 from infra.settings import Settings
 
 
@@ -141,3 +143,18 @@ def test_the_gateway_alone_finds_the_simulated_exchange_too() -> None:
     assert with_simulated_exchange(Settings()).binance_rest_url == "http://127.0.0.1:18080"
     elsewhere = with_simulated_exchange(Settings(binance_rest_url="http://exchange.example"))
     assert elsewhere.binance_rest_url == "http://exchange.example"
+
+
+def test_what_was_started_without_keys_is_the_simulated_exchange_also_in_another_shell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORTFOLIO_EXCHANGE_PORT", "18123")
+    assert settings_as_started(Settings()).binance_api_key is None
+    Settings().data_dir.mkdir()
+    require_same_account(Directories(Settings().data_dir), Settings())
+
+    settings = settings_as_started(Settings())
+
+    (account,) = load_accounts(settings)
+    assert settings.binance_rest_url == "http://127.0.0.1:18123"
+    assert account.credentials().key.get_secret_value() == "demo-key"
