@@ -32,8 +32,11 @@ from streams.tables import BookTable
 
 logger = logging.getLogger(__name__)
 
+_STOP_S: Final = 20.0
+"""How long a worker may take to stop; it takes two seconds while the brokers answer."""
+
 _CRASH_STOP_S: Final = 10.0
-"""How long a worker that crashed may take to stop."""
+"""How long a worker that crashed may take."""
 
 
 class PortfolioApp(faust.App):
@@ -62,14 +65,24 @@ class PortfolioApp(faust.App):
         its consumer has ended by then, and it waits for the answer for ever; whoever watches over it has nothing to
         start again. A worker may be killed at any moment, so nothing is lost by leaving.
         """
-        if self._is_worker and not self.crashed:
-            threading.Thread(target=_leave_soon, name="leave after a crash", daemon=True).start()
+        if not self.crashed:
+            self._leave_within(_CRASH_STOP_S)
         super()._crash(reason)
+
+    def _leave_within(self, seconds: float) -> None:
+        """End the process after so long, if it still runs by then."""
+        if self._is_worker:
+            threading.Thread(target=_leave_after, args=(seconds,), name="leave", daemon=True).start()
 
     async def on_first_start(self) -> None:
         """Make the data directory, with the ones above it, which Faust does not."""
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
+
+    async def on_stop(self) -> None:
+        """Stop; where the brokers are away, and records cannot be finished, without an end of it."""
+        self._leave_within(_STOP_S)
+        await super().on_stop()
 
     async def on_start(self) -> None:
         """Create missing topics, then start.
@@ -136,9 +149,9 @@ def _credentials(settings: Settings) -> SASLCredentials | SSLCredentials | None:
     return None if context is None else SSLCredentials(context=context)
 
 
-def _leave_soon() -> None:
-    time.sleep(_CRASH_STOP_S)
-    logger.critical("the stop after a crash does not end: leaving; what was not acknowledged is read again")
+def _leave_after(seconds: float) -> None:
+    time.sleep(seconds)
+    logger.critical("the stop does not end: leaving; what was not acknowledged is read again")
     os._exit(1)
 
 

@@ -165,11 +165,7 @@ async def test_kafka_away_under_trade_load(
 
 
 async def test_a_worker_whose_changelog_entries_expire_stops_and_its_successor_reads_the_records_again(
-    settings: Settings,
-    kafka: EmbeddedKafka,
-    postgres: EmbeddedPostgres,
-    tmp_path: Path,
-    measured: Callable[[str], None],
+    settings: Settings, kafka: EmbeddedKafka, tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
     """Kafka away for longer than the producer keeps a record: 300 s, here ten.
 
@@ -189,20 +185,50 @@ async def test_a_worker_whose_changelog_entries_expire_stops_and_its_successor_r
         assert exit_code != 0
         assert "did not reach its changelog: stopping" in worker.log(), worker.log()[-4_000:]
 
-        await asyncio.to_thread(bring_up, kafka)
-        told_before = len(await read_all(settings.brokers, topics.JOURNAL.name))
-        assert told_before < BACKLOG, "it was done before Kafka went away"
-        worker.start()
-        await until_done(settings.brokers, [worker])
-        await assert_equals_pure_fold(settings.brokers)
-        await eventually(lambda: _has_fills(postgres.address, len(records)), timeout_s=120, what=worker.log)
-        told = len(await read_all(settings.brokers, topics.JOURNAL.name))
+        again = await _told_again_by_a_successor(settings, kafka, worker, len(records))
         measured(
             f"Kafka away, records expire after {EXPIRES_S} s: the worker was gone after {stopped_s:.0f} s; its "
-            f"successor told {told - len(records)} of {len(records)} records once more, booked none twice"
+            f"successor told {again} of {len(records)} records once more, booked none twice"
         )
     finally:
         worker.kill()
+
+
+async def test_a_worker_that_is_asked_to_stop_while_kafka_is_away_leaves_and_nothing_is_lost(
+    settings: Settings, kafka: EmbeddedKafka, tmp_path: Path, measured: Callable[[str], None]
+) -> None:
+    """It cannot finish the records in its hands, and does not wait until it can."""
+    accounts = [f"leaves{number}" for number in range(16)]
+    records = [(name, record(name, fill(number))) for number in range(1, BACKLOG // 16 + 1) for name in accounts]
+    await produce(settings.brokers, records)
+    worker = Worker(settings.brokers, tmp_path / "w1", {"DATABASE_URL": settings.database_dsn}).start()
+    try:
+        await eventually(lambda: _has_told(settings, BACKLOG // 20), timeout_s=90, what=worker.log)
+        kafka.process.stop()
+        asked = time.monotonic()
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(worker.wait, 90)
+        left_s = time.monotonic() - asked
+        again = await _told_again_by_a_successor(settings, kafka, worker, len(records))
+        measured(
+            f"Kafka away, the worker was asked to stop: gone after {left_s:.0f} s; its successor told {again} of "
+            f"{len(records)} records once more, booked none twice"
+        )
+    finally:
+        worker.kill()
+
+
+async def _told_again_by_a_successor(settings: Settings, kafka: EmbeddedKafka, worker: Worker, count: int) -> int:
+    """Bring Kafka and the worker back, and wait until every record is booked once; how many were told twice."""
+    await asyncio.to_thread(bring_up, kafka)
+    told_before = len(await read_all(settings.brokers, topics.JOURNAL.name))
+    assert told_before < BACKLOG, "it was done before Kafka went away"
+    worker.start()
+    await until_done(settings.brokers, [worker])
+    await assert_equals_pure_fold(settings.brokers)
+    await eventually(lambda: _has_fills(settings.database_dsn, count), timeout_s=120, what=worker.log)
+    return len(await read_all(settings.brokers, topics.JOURNAL.name)) - count
 
 
 async def _has_told(settings: Settings, count: int) -> bool:
