@@ -7,8 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from streams.creation import ensure_topics
 from streams.gateway.log import open_producer
 from streams.topics import ACCOUNT_EVENTS, ALERTS, AUDIT, TOPICS
 from tests.support.gateway import eventually
+from tests.support.running import running
 from tests.support.worker import TIME_US, Worker, fill, produce, read_all, record
 
 pytestmark = pytest.mark.integration
@@ -98,20 +98,6 @@ async def settings(kafka_brokers: str, database_url: str) -> Settings:
     settings = Settings(kafka_brokers=kafka_brokers, database_url=SecretStr(database_url))
     await empty_topic(settings)
     return settings
-
-
-@asynccontextmanager
-async def running(*work: Awaitable[None]) -> AsyncIterator[None]:
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        yield
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def chain_now(settings: Settings, entries: int) -> None:

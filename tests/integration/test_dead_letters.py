@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,6 @@ from streams.dead_letter_box import LetterId, Wanted, newest_letters, publish_ag
 from streams.records import DeadLetter, dead_letters
 from streams.topics import ACCOUNT_EVENTS, DEAD_LETTERS
 from tests.support.gateway import reader
-from tests.support.stack import Servers
 
 pytestmark = pytest.mark.integration
 
@@ -56,16 +55,9 @@ CUT = DeadLetter(
 )
 
 
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[str]:
-    """A broker whose dead letters are nobody else's."""
-    with Servers() as servers:
-        yield servers.kafka_brokers
-
-
 @pytest.fixture
-async def settings(brokers: str) -> Settings:
-    settings = Settings(kafka_brokers=brokers, partitions=PARTITIONS)
+async def settings(own_brokers: str) -> Settings:
+    settings = Settings(kafka_brokers=own_brokers, partitions=PARTITIONS)
     await ensure_topics(settings, on_wait=print, timeout_s=30)
     return settings
 

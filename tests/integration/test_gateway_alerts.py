@@ -1,11 +1,7 @@
 """What the exchange refuses for good is an alert: a key that it does not know, and one that it takes back."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -20,6 +16,7 @@ from streams.creation import ensure_topics
 from streams.gateway.service import run_gateway
 from tests.support.followed import Followed, followed
 from tests.support.gateway import eventually
+from tests.support.running import running
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -42,20 +39,6 @@ async def settings(kafka_brokers: str, redis_url: str, database_url: str, tmp_pa
     )
     await ensure_topics(settings, on_wait=print)
     return settings
-
-
-@asynccontextmanager
-async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def alert_of(world: Followed, account: str, *, is_open: bool) -> Alert:
